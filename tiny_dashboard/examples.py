@@ -1,0 +1,170 @@
+"""The record that everything speaks: `Example`, what is known of a feature, and the source they come from.
+
+A source of examples is a read-only `Mapping[int, Sequence[Example]]`. A plain dict is one already;
+`ExampleSource` is the base of the lazy ones, which can also say what they know besides the examples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+
+class Example(NamedTuple):
+    """One text window in which a feature fires.
+
+    The first three fields are the classic row, so `Example(*row)` takes a 3-tuple or a JSON list.
+
+    Attributes:
+        max_activation: the peak of `activations`; examples are ranked by it, in the dictionary's own units.
+        tokens: token pieces or readable token texts, `[seq_len]`; empty where only `token_ids` are stored.
+        activations: the feature's activation at each token, `[seq_len]`; NaN where it is unknown.
+        token_ids: vocabulary ids, `[seq_len]`, where the source stores them.
+        rank: place among the feature's examples, 0 for the strongest.
+        quantile: band of activation strength, higher is stronger; None where the source has no bands.
+        doc: where the window comes from: a document's number or name.
+        start: position of the first token in that document.
+    """
+
+    max_activation: float
+    tokens: Sequence[str]
+    activations: Sequence[float]
+    token_ids: Sequence[int] | None = None
+    rank: int | None = None
+    quantile: int | None = None
+    doc: int | str | None = None
+    start: int | None = None
+
+
+@dataclass(frozen=True)
+class FeatureStats:
+    """What a source knows of one feature besides its examples; None or empty where it does not.
+
+    Attributes:
+        n_active: number of tokens on which the feature fired.
+        density: fraction of tokens on which it fired, 0 to 1.
+        max_activation, mean_activation: over the tokens on which it fired.
+        histogram: counts of the activations in bins, `[n_bins]`.
+        histogram_edges: edges of these bins, `[n_bins + 1]`.
+        label: a name or an explanation in words.
+        top_logits, bottom_logits: tokens that the decoder direction promotes or suppresses, strongest first:
+            `(token, logit)`, one list for each model of the dictionary.
+        decoder_norms: norm of the decoder direction in each model, `[n_models]`; a crosscoder's are (base, chat).
+        relative_norm_difference: `((norm_chat - norm_base) / max(norm_base, norm_chat) + 1) / 2`: 0 is base only,
+            0.5 is shared, 1 is chat only.
+        decoder_cosine: cosine between the two models' decoder directions.
+    """
+
+    feature: int
+    n_active: int | None = None
+    density: float | None = None
+    max_activation: float | None = None
+    mean_activation: float | None = None
+    histogram: Sequence[int] = ()
+    histogram_edges: Sequence[float] = ()
+    label: str | None = None
+    top_logits: Sequence[Sequence[tuple[str, float]]] = ()
+    bottom_logits: Sequence[Sequence[tuple[str, float]]] = ()
+    decoder_norms: Sequence[float] = ()
+    relative_norm_difference: float | None = None
+    decoder_cosine: float | None = None
+
+
+@dataclass(frozen=True)
+class SourceInfo:
+    """What a source knows of itself; None where it does not.
+
+    Attributes:
+        format: the name of the format, for people: "parquet dataset", "sqlite JSON", …
+        tokenizer: a Hub id or a local folder that the tokens were made with.
+        models: Hub ids of the model, or of base and chat.
+        dictionary: Hub id or name of the SAE or crosscoder.
+        layer, hook_point: where in the model it reads ("resid_post", …).
+        extra: everything else in the source's metadata, as plain JSON values.
+    """
+
+    format: str
+    tokenizer: str | None = None
+    models: Sequence[str] = ()
+    dictionary: str | None = None
+    layer: int | None = None
+    hook_point: str | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+class ExampleSource(Mapping[int, Sequence[Example]]):
+    """Base of the lazy sources: a read-only mapping from feature to its examples, strongest first.
+
+    A new format implements `features()` and `load(feature)`; the rest follows. Both are called from several
+    threads at once. A feature that is not there raises `KeyError`; a row that cannot be read raises
+    `ValueError` for that feature only.
+    """
+
+    info: SourceInfo = SourceInfo("unknown")
+
+    def features(self) -> Sequence[int]:
+        """All feature ids, ascending."""
+        raise NotImplementedError
+
+    def load(self, feature: int) -> Sequence[Example]:
+        """The examples of one feature that `features()` holds, strongest first."""
+        raise NotImplementedError
+
+    def stats(self, feature: int) -> FeatureStats | None:
+        """What is known of the feature besides its examples; None where that is nothing."""
+        return None
+
+    def all_stats(self) -> Mapping[int, FeatureStats] | None:
+        """The statistics of every feature, for search and sort; None where the source has none to give cheaply."""
+        return None
+
+    def close(self) -> None:
+        """Close the files behind the source."""
+
+    def __getitem__(self, feature: int) -> Sequence[Example]:
+        if feature not in self:
+            raise KeyError(feature)
+        return self.load(feature)
+
+    def __contains__(self, feature: object) -> bool:
+        return feature in self._ids
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.features())
+
+    def __len__(self) -> int:
+        return len(self.features())
+
+    @property
+    def _ids(self) -> frozenset[int]:
+        ids = self.__dict__.get("_ids_cache")
+        if ids is None:
+            ids = self.__dict__["_ids_cache"] = frozenset(self.features())
+        return ids
+
+
+def check_example(row: Sequence[Any], feature: int, index: int) -> Example:
+    """Make an `Example` of a row and check that it holds together.
+
+    Args:
+        row: an `Example`, or anything `Example(*row)` takes.
+        feature, index: named in the error: the `index`-th example of `feature`.
+
+    Raises:
+        ValueError: the row is not an example, or its tokens and activations differ in number.
+    """
+    where = f"example {index} of feature {feature}"
+    try:
+        example = row if isinstance(row, Example) else Example(*row)
+        n_activations = len(example.activations)
+        n_tokens = len(example.tokens) or len(example.token_ids or ())
+    except TypeError as error:
+        raise ValueError(
+            f"{where} is not (max_activation, tokens, activations) but {str(row)[:80]!r}: {error}"
+        ) from error
+    if n_tokens != n_activations:
+        raise ValueError(
+            f"{where} has {n_tokens} tokens and {n_activations} activations; it needs one activation for each token"
+        )
+    return example
