@@ -1,0 +1,449 @@
+"""THE CORE: tokens and tracks in, HTML out.
+
+Pure functions on plain data; nothing here knows of a model, a file or an app, and the file works when copied alone.
+
+    Track (one feature's values)  ->  Passage (tokens and their tracks)  ->  fragment  ->  page
+
+The fragment is compact and stands alone: one `<i>` for each token, bare when nothing fires there, with an inline
+background and a `title` when something does. So it still reads where style sheets and scripts are stripped. What the
+rich tooltip shows (token ids, the values of every track) travels once, as JSON beside the tokens. The text content of
+a passage is its exact text: whatever only makes a character visible is drawn by the style sheet.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from base64 import b64encode
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
+from hashlib import sha256
+from html import escape
+from typing import Any
+
+import numpy as np
+
+# Okabe and Ito's colours, told apart with any colour vision: two tracks, and the negative side of each.
+COLORS = ("#d55e00", "#0072b2")
+NEGATIVE_COLORS = ("#009e73", "#cc79a7")
+MIN_CONTRAST = 4.5  # WCAG 2.2, level AA
+# (text, background) of the light and of the dark surroundings that the colours are made for
+SURROUNDINGS = (("#1f2937", "#ffffff"), ("#e5e7eb", "#18191b"))
+
+# Characters with no glyph of their own, or that would reorder or break the text around them.
+_UNSEEN_CLASS = (
+    "\\x00-\\x1f\\x7f-\\x9f\\xad\\u061c\\u200b\\u200e\\u200f\\u2028-\\u202e\\u2060-\\u206f\\ufeff"
+    "\\ufff9-\\ufffb\\ufffe\\uffff\\ud800-\\udfff"
+)
+_UNSEEN = re.compile(f"[{_UNSEEN_CLASS}]")
+_UNHTML = re.compile("[\\x00\\ud800-\\udfff]")  # what a page in UTF-8 cannot hold
+_SPECIAL = re.compile(f"[&<>{_UNSEEN_CLASS}]")
+_MARKS = {"\t": "⇥", "\r": "␍"}
+_COLOR = re.compile(r"#[0-9a-fA-F]{6}")
+# A gap this short is shown: the line that folds it would be as long.
+_SHORTEST_FOLD = 8
+
+Color = str | Sequence[int]
+
+
+class Html(str):
+    """A string of HTML that shows itself in a notebook."""
+
+    __slots__ = ()
+
+    def _repr_html_(self) -> str:
+        return str(self)
+
+
+@dataclass(frozen=True)
+class Track:
+    """One feature's values over the tokens of a passage.
+
+    Attributes:
+        name: what the tooltip and the legend call it; the name belongs to the values, whatever their order.
+        values: one number for each token, `[seq_len]`: a list, a numpy array or a tensor of any dtype and device.
+            NaN is "no value": neither coloured nor in the tooltip. Zero is not coloured.
+        color, negative_color: `#rrggbb`, or red, green and blue in 0..255, for values above and below zero; None
+            picks from the palette.
+        scale: the absolute value that gets the full colour, larger ones are clamped to it; None takes the track's
+            own largest, separately above and below zero.
+        highlighted: False leaves the values to the tooltip alone.
+        in_tooltip: False keeps them out of it.
+    """
+
+    name: str
+    values: Any
+    color: Color | None = None
+    negative_color: Color | None = None
+    scale: float | None = None
+    highlighted: bool = True
+    in_tooltip: bool = True
+
+    def array(self) -> np.ndarray:
+        """The values as float64 `[seq_len]`.
+
+        Raises:
+            ValueError: they are not one finite number (or NaN) for each token.
+        """
+        values = self.values
+        # A tensor's own tolist() spares importing torch, and knows every device and dtype.
+        raw = values.tolist() if hasattr(values, "tolist") else list(values)
+        try:
+            array = np.array(raw, dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"the values of track {self.name!r} are not numbers: {str(raw)[:80]}") from error
+        if array.ndim != 1:
+            raise ValueError(
+                f"the values of track {self.name!r} have shape {array.shape}; give one number for each token"
+            )
+        infinite = np.flatnonzero(np.isinf(array))
+        if len(infinite):
+            at = int(infinite[0])
+            raise ValueError(
+                f"track {self.name!r} is {array[at]} at token {at}; clip it, or set it to NaN to leave it out"
+            )
+        return array
+
+
+@dataclass(frozen=True)
+class Passage:
+    """Tokens with their tracks: one example, or one analysed text.
+
+    Attributes:
+        tokens: readable token texts, `[seq_len]`; joined they are the text.
+        tracks: of `seq_len` values each. The first two highlighted ones colour the tokens.
+        chips: for a token that holds bytes of a character which a later token completes: these bytes in hex.
+        ids: vocabulary ids, `[seq_len]`, for the tooltip.
+        peak: position that the concordance aligns on; None takes the highest value of the first highlighted track.
+        group: heading shown where it differs from the passage before.
+    """
+
+    tokens: Sequence[str]
+    tracks: Sequence[Track] = ()
+    chips: Mapping[int, str] = field(default_factory=dict)
+    ids: Sequence[int] | None = None
+    peak: int | None = None
+    group: str = ""
+
+
+def format_number(value: float) -> str:
+    """A number as the page shows it: two decimals where that says enough, three significant digits elsewhere."""
+    return f"{value:.2f}" if 0.1 <= abs(value) < 1000 or value == 0 else f"{value:.3g}"
+
+
+def share_scale(passages: Sequence[Passage], limit: float | None = None) -> list[Passage]:
+    """Give each track one scale over all passages: `limit`, or its largest absolute value among them."""
+    largest: dict[str, float] = {}
+    for passage in passages:
+        for track in passage.tracks:
+            largest[track.name] = max(largest.get(track.name, 0.0), _largest(np.abs(track.array())))
+    return [replace(p, tracks=[replace(t, scale=limit or largest[t.name] or None) for t in p.tracks]) for p in passages]
+
+
+def passage_html(passage: Passage, *, window: int | None = None, title: str = "", legend: bool = True) -> Html:
+    """One text as a paragraph.
+
+    Args:
+        passage: tokens and tracks.
+        window: fold what is farther than this many tokens from every highlighted value; None folds nothing.
+        title: a heading, as plain text.
+        legend: show the scale above the text.
+
+    Returns:
+        A fragment: `<div class="td">…</div>`.
+    """
+    inks = _inks(passage)
+    active = sorted({int(p) for ink in inks for p in np.flatnonzero(ink.alpha)})
+    parts, data = _tokens(passage, inks, _Drawing())
+    body = f'<div class="td-p" tabindex="0">{_folded(parts, 0, len(parts), active, window)}</div>'
+    bar = _legend([inks]) if legend else ""
+    return _root(body, [data], [passage], title, bar, view="text")
+
+
+def examples_html(
+    passages: Sequence[Passage], *, window: int | None = 50, title: str = "", view: str = "lines", note: str = ""
+) -> Html:
+    """Examples of a feature as a concordance: a line each, with the peak tokens under each other.
+
+    Args:
+        passages: the examples in the order in which they are shown.
+        window: tokens shown on each side of the peak, the rest is folded; None folds nothing.
+        title: a heading, as plain text.
+        view: "lines" (the concordance) or "paragraphs"; the reader can switch.
+        note: said after the number of examples, as plain text.
+
+    Returns:
+        A fragment: `<div class="td">…</div>`.
+    """
+    if view not in ("lines", "paragraphs"):
+        raise ValueError(f"view is {view!r}; it is 'lines' or 'paragraphs'")
+    rows: list[str] = []
+    data: list[dict[str, Any]] = []
+    all_inks: list[list[_Ink]] = []
+    group, drawing = "", _Drawing()
+    for passage in passages:
+        inks = _inks(passage)
+        parts, values = _tokens(passage, inks, drawing)
+        peak = _peak(passage, inks)
+        if passage.group != group:
+            group = passage.group
+            rows.append(f'<h4 class="td-group">{_text(group)}</h4>')
+        value = format_number(inks[0].values[peak]) if inks and not math.isnan(inks[0].values[peak]) else ""
+        rows.append(
+            f'<div class="td-x" tabindex="{-1 if data else 0}"><span class="td-v">{value}</span><div class="td-p">'
+            f"<span><span>{_folded(parts, 0, peak, [peak], window)}</span></span>"
+            f"<span>{_folded(parts, peak, len(parts), [peak], window)}</span></div></div>"
+        )
+        data.append(values)
+        all_inks.append(inks)
+    count = f"{len(passages)} example{'' if len(passages) == 1 else 's'}{f' · {_text(note)}' if note else ''}"
+    bar = f"<span>{count}</span>{_legend(all_inks)}"
+    return _root(f'<div class="td-list">{"".join(rows)}</div>', data, passages, title, bar, view=view)
+
+
+def page(body: str, *, title: str = "", css: str = "", js: str = "") -> Html:
+    """A whole self-contained page around fragments; it loads nothing and runs no script but `js`.
+
+    Args:
+        body: HTML of this module.
+        title: the window's title, as plain text.
+        css, js: the texts of `static/dashboard.css` and `static/dashboard.js`.
+    """
+    script = f"{js}\ntinyDashboard(document)" if js else ""
+    trusted = b64encode(sha256(script.encode()).digest()).decode()
+    policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{trusted}'"
+    # The body's own style stands on the tag, so that a page shown inside a notebook leaves the notebook alone.
+    look = "margin:0 auto;max-width:76rem;padding:1.5rem;font:15px/1.5 system-ui,sans-serif"
+    return Html(
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width,initial-scale=1">'
+        '<meta name="color-scheme" content="light dark">'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}"><title>{_text(title)}</title>'
+        f'<style>{css}</style></head><body style="{look}">{body}<script>{script}</script></body></html>'
+    )
+
+
+def hex_color(color: Color) -> str:
+    """A colour as `#rrggbb`.
+
+    Raises:
+        ValueError: it is neither that already nor three whole numbers in 0..255.
+    """
+    if not isinstance(color, str) and len(color) == 3 and all(0 <= c <= 255 for c in color):
+        return "#{:02x}{:02x}{:02x}".format(*map(int, color))
+    if not isinstance(color, str) or not _COLOR.fullmatch(color):
+        raise ValueError(f"color {color!r} is neither '#rrggbb' nor three numbers from 0 to 255")
+    return color
+
+
+@cache
+def max_alpha(color: str) -> float:
+    """The strongest opacity of `color` under which text keeps a contrast of 4.5:1, in light and in dark.
+
+    Contrast is WCAG's: `(l1 + 0.05) / (l2 + 0.05)` of the relative luminances.
+
+    Args:
+        color: `#rrggbb`.
+    """
+    alpha = 1.0
+    while alpha > 0.05 and any(_contrast(ink, _over(color, g, alpha)) < MIN_CONTRAST for ink, g in SURROUNDINGS):
+        alpha -= 0.01
+    return alpha
+
+
+@dataclass(frozen=True)
+class _Ink:
+    """A highlighted track, ready to be drawn: values, opacities in 0..255 (both `[seq_len]`), colours, scale ends."""
+
+    track: Track
+    values: np.ndarray
+    alpha: np.ndarray
+    colors: tuple[str, str]
+    ends: tuple[float, float]
+
+
+def _inks(passage: Passage) -> list[_Ink]:
+    """The highlighted tracks of a passage, at most two."""
+    inks = []
+    for place, track in enumerate(t for t in passage.tracks if t.highlighted):
+        if place == 2:
+            raise ValueError("more than two tracks are highlighted; set highlighted=False on the others")
+        values = track.array()
+        if track.scale is not None and not (math.isfinite(track.scale) and track.scale > 0):
+            raise ValueError(f"the scale of track {track.name!r} is {track.scale}; give a number above 0, or None")
+        colors = (hex_color(track.color or COLORS[place]), hex_color(track.negative_color or NEGATIVE_COLORS[place]))
+        ends = (track.scale or _largest(values), track.scale or _largest(-values))
+        strength = np.nan_to_num(values)
+        alpha = np.zeros(len(values), dtype=np.int64)
+        for sign, color, end in zip((1, -1), colors, ends, strict=True):
+            side = strength * sign > 0
+            # A faint floor: what fires at all can be seen.
+            shown = 0.06 + 0.94 * np.minimum(np.abs(strength[side]) / (end or 1.0), 1.0)
+            alpha[side] = np.maximum(1, np.round(255 * max_alpha(color) * shown)).astype(np.int64)
+        inks.append(_Ink(track, values, alpha, colors, ends))
+    return inks
+
+
+def _tokens(passage: Passage, inks: list[_Ink], drawing: _Drawing) -> tuple[list[str], dict[str, Any]]:
+    """HTML of each token, and what the tooltip needs to know."""
+    n = len(passage.tokens)
+    data: dict[str, Any] = {"v": []}
+    drawn = {id(ink.track): ink.values for ink in inks}
+    for track in passage.tracks:
+        values = drawn.get(id(track))
+        values = track.array() if values is None else values
+        if len(values) != n:
+            raise ValueError(f"track {track.name!r} has {len(values)} values for {n} tokens; give one for each token")
+        if not track.in_tooltip:
+            continue
+        shown = np.flatnonzero(np.nan_to_num(values))
+        data["v"].append([shown.tolist(), [float(f"{v:.4g}") for v in values[shown].tolist()]])
+    if passage.ids is not None:
+        data["id"] = np.asarray(passage.ids).tolist()
+        if len(data["id"]) != n:
+            raise ValueError(f"{len(data['id'])} token ids for {n} tokens")
+    parts = list(map(drawing.__getitem__, passage.tokens))
+    # The few texts that HTML cannot hold go to the script, for copying and for the tooltip.
+    lost = {i: t for i, t in enumerate(passage.tokens) if t in drawing.lost} if drawing.lost else {}
+    if lost:
+        data["x"] = lost
+    for at, chip in passage.chips.items():
+        parts[at] = f'{parts[at][:-4]}<b data-x="{escape(chip)}"></b></i>'
+    for at, background, title in _marks(inks):
+        parts[at] = f'<i style="background:{background}" title="{title}"{parts[at][2:]}'
+    return parts, data
+
+
+def _marks(inks: list[_Ink]) -> Iterator[tuple[int, str, str]]:
+    """Position, CSS background and title of each coloured token; of two tracks the first takes the upper band."""
+    columns = [(ink.values.tolist(), ink.alpha.tolist(), ink.colors) for ink in inks]
+    for at in sorted({p for ink in inks for p in np.flatnonzero(ink.alpha).tolist()}):
+        shades = [f"{colors[v[at] < 0]}{alpha[at]:02x}" if alpha[at] else "#0000" for v, alpha, colors in columns]
+        title = " · ".join(format_number(v[at]) for v, _, _ in columns if not math.isnan(v[at]))
+        yield at, shades[0] if len(shades) == 1 else f"linear-gradient({shades[0]} 50%,{shades[1]} 50%)", title
+
+
+class _Drawing(dict[str, str]):
+    """Token text -> its `<i>` element, each distinct text drawn once; `lost` are those that HTML cannot hold."""
+
+    def __init__(self) -> None:
+        self.lost: set[str] = set()
+
+    def __missing__(self, token: str) -> str:
+        drawn = token
+        if _SPECIAL.search(token):
+            drawn = _UNSEEN.sub(self._mark, escape(token, quote=False))
+            if _UNHTML.search(token):
+                self.lost.add(token)
+        self[token] = drawn = f"<i>{drawn}</i>"
+        return drawn
+
+    @staticmethod
+    def _mark(match: re.Match[str]) -> str:
+        char = match[0]
+        if char == "\n":
+            return "<b>\n</b>"
+        held = "&#13;" if char == "\r" else "\ufffd" if _UNHTML.match(char) else char
+        # <bdi> ends the reach of a direction mark by itself, with or without a style sheet.
+        return f'<bdi data-x="{_MARKS.get(char) or f"U+{ord(char):04X}"}">{held}</bdi>'
+
+
+def _folded(parts: list[str], start: int, end: int, near: Sequence[int], window: int | None) -> str:
+    """`parts[start:end]` with what is farther than `window` from every position of `near` folded away."""
+    if window is None or not near:
+        return "".join(parts[start:end])
+    out, at = [], start
+    for low, high in [(p - window, p + window + 1) for p in near] + [(end, end)]:
+        low, high = max(start, min(low, end)), min(high, end)
+        if low - at >= _SHORTEST_FOLD:
+            out.append(f"<details><summary>{low - at} tokens</summary>{''.join(parts[at:low])}</details>")
+            at = low
+        if high > at:
+            out.append("".join(parts[at:high]))
+            at = high
+    return "".join([*out, *parts[at:end]])
+
+
+def _peak(passage: Passage, inks: list[_Ink]) -> int:
+    n = len(passage.tokens)
+    if passage.peak is not None:
+        if not 0 <= passage.peak < n:
+            raise ValueError(f"peak is {passage.peak} in a passage of {n} tokens")
+        return passage.peak
+    if inks and not np.isnan(inks[0].values).all():
+        return int(np.nanargmax(inks[0].values))
+    return 0
+
+
+def _legend(all_inks: Iterable[list[_Ink]]) -> str:
+    """The scale of each highlighted track; passages with scales of their own are said to have them."""
+    ends: dict[str, list[_Ink]] = {}
+    for inks in all_inks:
+        for ink in inks:
+            ends.setdefault(ink.track.name, []).append(ink)
+    out = []
+    for name, inks in ends.items():
+        highest, lowest = max(_largest(i.values) for i in inks), max(_largest(-i.values) for i in inks)
+        if not highest and not lowest:
+            out.append(f"<span>{_text(name)}: never active</span>")
+            continue
+        shared = len(inks) == 1 or inks[0].track.scale is not None
+        for side, most, sign in ((0, highest, ""), (1, lowest, "−")):
+            if not most:
+                continue
+            color, end = inks[0].colors[side], inks[0].ends[side]
+            label = sign + format_number(end) if shared else "each example's own maximum"
+            if shared and most > end * (1 + 1e-6):
+                label += f", clamped ({sign}{format_number(most)} at most)"
+            strongest = f"{round(255 * max_alpha(color)):02x}"
+            out.append(
+                f'<span>{_text(name)} 0<s style="background:linear-gradient(90deg,{color}00,{color}{strongest})">'
+                f"</s>{label}</span>"
+            )
+    return f'<span class="td-legend">{"".join(out)}</span>' if out else ""
+
+
+def _root(body: str, data: list[dict[str, Any]], passages: Sequence[Passage], title: str, bar: str, view: str) -> Html:
+    tracks = [track for track in passages[0].tracks if track.in_tooltip] if passages else []
+    coloured = iter(COLORS)
+    about = {
+        "names": [track.name for track in tracks],
+        "colors": [hex_color(t.color or next(coloured)) if t.highlighted else "" for t in tracks],
+        "passages": data,
+    }
+    # "<" is the one character that could end the script element.
+    payload = json.dumps(about, separators=(",", ":")).replace("<", "\\u003c")
+    head = f"<h3>{_text(title)}</h3>" if title else ""
+    head += f'<div class="td-bar">{bar}</div>' if bar else ""
+    return Html(
+        f'<div class="td" data-view="{view}">{head}<div style="white-space:pre-wrap">{body}</div>'
+        f'<script type="application/json">{payload}</script></div>'
+    )
+
+
+def _text(text: str) -> str:
+    """Plain text as HTML, for labels: what cannot be shown becomes a replacement character."""
+    return escape(_UNSEEN.sub(lambda m: " " if m[0] in "\t\n\r" else "\ufffd", str(text)))
+
+
+def _largest(values: np.ndarray) -> float:
+    """The largest value above zero; 0 where there is none."""
+    above = values[values > 0]
+    return float(above.max()) if len(above) else 0.0
+
+
+def _over(color: str, ground: str, alpha: float) -> tuple[float, ...]:
+    """`color` painted over `ground`, as three numbers in 0..255."""
+    channels = zip(bytes.fromhex(color[1:]), bytes.fromhex(ground[1:]), strict=True)
+    return tuple(alpha * c + (1 - alpha) * g for c, g in channels)
+
+
+def _contrast(color: str, other: tuple[float, ...]) -> float:
+    def luminance(rgb: Iterable[float]) -> float:
+        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in (v / 255 for v in rgb)]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    dark, light = sorted((luminance(bytes.fromhex(color[1:])), luminance(other)))
+    return (light + 0.05) / (dark + 0.05)
