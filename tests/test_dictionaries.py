@@ -1,0 +1,230 @@
+"""Every checkpoint family against its formula, computed here by independent numpy code."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from tiny_dashboard.dictionaries import load_dictionary
+
+torch.set_num_threads(1)
+L, W, N = 2, 6, 11  # models, width, features
+rng = np.random.default_rng(0)
+
+
+def draw(*shape, scale=1.0):
+    return (rng.normal(size=shape) * scale).astype(np.float32)
+
+
+def relu(x):
+    return np.maximum(x, 0)
+
+
+def save(folder, tensors, config=None, name="model.safetensors", config_name="config.json"):
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {key: torch.as_tensor(value) for key, value in tensors.items()}
+    file = folder / name
+    if file.suffix == ".safetensors":
+        save_file({key: value.contiguous() for key, value in tensors.items()}, file)
+    elif file.suffix == ".npz":
+        np.savez(file, **{key: value.numpy() for key, value in tensors.items()})
+    else:
+        torch.save(tensors, file)
+    if config is not None:
+        (folder / config_name).write_text(json.dumps(config))
+    return folder
+
+
+def check(source, x, expected, **options):
+    """The full encode against the expected values, and chosen features against the full encode."""
+    dictionary = load_dictionary(source, device="cpu", **options)
+    full = dictionary.encode(torch.as_tensor(x))
+    assert full.dtype == torch.float32
+    np.testing.assert_allclose(full.numpy(), expected, rtol=1e-5, atol=1e-5)
+    assert 0 < (full > 0).float().mean() < 1  # the inputs test both sides of the activation function
+    fresh = load_dictionary(source, device="cpu", **options)
+    for chosen in ([7], [3, 0, 3, 10], list(range(dictionary.n_features)), []):
+        np.testing.assert_allclose(fresh.encode(torch.as_tensor(x), chosen).numpy(), expected[..., chosen], atol=1e-5)
+    return dictionary
+
+
+# --- CrossCoder and BatchTopKCrossCoder ---------------------------------------------------------------------------
+
+NORM_IDS = {"CROSSCODER": 1, "SAE": 2, "MIXED": 3, "NONE": 4, "DECOUPLED": 5}
+
+
+def crosscoder_tensors(kind="CROSSCODER", *, normalised=False, threshold=None):
+    tensors = {
+        "encoder.weight": draw(L, W, N),
+        "encoder.bias": draw(N),
+        "decoder.weight": draw(L, N, W),
+        "decoder.bias": draw(L, W),
+        "code_normalization_id": np.array(NORM_IDS[kind]),
+        "activation_mean": draw(L, W) if normalised else np.full((L, W), np.nan, np.float32),
+        "activation_std": np.abs(draw(L, W)) + 0.5 if normalised else np.full((L, W), np.nan, np.float32),
+        "activation_global_scale": np.array([0.7, 0.4], np.float32) if normalised else np.ones(L, np.float32),
+        "target_rms": np.array(1.0, np.float32),
+    }
+    if threshold is not None:
+        tensors |= {"threshold": np.array(threshold, np.float32), "k": np.array(3, np.int32)}
+    return tensors
+
+
+def crosscoder_expected(t, x, kind):
+    """Feature by feature, from the definition."""
+    off = np.isnan(t["activation_mean"]).any()
+    for _ in range(0 if off else 2 if kind == "DECOUPLED" and "threshold" in t else 1):
+        x = (x - t["activation_mean"]) * t["activation_global_scale"][:, None]
+    out = np.zeros((len(x), N))
+    for f in range(N):
+        pre = sum(x[:, m] @ t["encoder.weight"][m, :, f] for m in range(L)) + t["encoder.bias"][f]
+        rows = t["decoder.weight"][:, f]
+        each = np.array([np.sqrt((rows[m] ** 2).sum()) for m in range(L)])
+        joint = np.sqrt((rows**2).sum())
+        norm = {"SAE": joint, "MIXED": joint + 0.1 * each.sum(), "NONE": 1.0}.get(kind, each.sum())
+        if kind == "DECOUPLED" and "threshold" in t:
+            for m in range(L):
+                value = relu(pre) * each[m]
+                out[:, f] += np.where(value > t["threshold"][m], value, 0)
+        else:
+            value = relu(pre) * norm
+            out[:, f] = np.where(value > t["threshold"], value, 0) if "threshold" in t else value
+    return out
+
+
+@pytest.mark.parametrize("kind", NORM_IDS)
+@pytest.mark.parametrize("normalised", [False, True])
+@pytest.mark.parametrize("batch_topk", [False, True])
+@pytest.mark.parametrize("layout", ["hub", "pt"])
+def test_crosscoder(tmp_path, kind, normalised, batch_topk, layout):
+    threshold = None if not batch_topk else [1.5, 4.0] if kind == "DECOUPLED" else 3.0
+    t = crosscoder_tensors(kind, normalised=normalised, threshold=threshold)
+    x = draw(40, L, W)
+    expected = crosscoder_expected(t, x, kind)
+    if layout == "hub":
+        config = {"activation_dim": W, "dict_size": N, "num_layers": L, "code_normalization": kind, "k": 3}
+        source = save(tmp_path, t, config)
+    else:
+        source = save(tmp_path, {f"_orig_mod.{key}": value for key, value in t.items()}, name="ae.pt") / "ae.pt"
+    dictionary = check(source, x, expected)
+    assert (dictionary.n_models, dictionary.d_model, dictionary.n_features) == (L, W, N)
+    assert dictionary.family == ("BatchTopKCrossCoder" if batch_topk else "CrossCoder")
+    np.testing.assert_allclose(
+        dictionary.get_activations(torch.tensor(x), select_features=[4, 2]), expected[:, [4, 2]], atol=1e-5
+    )
+    np.testing.assert_allclose(dictionary.decoder([5, 1]), t["decoder.weight"].transpose(1, 0, 2)[[5, 1]])
+    np.testing.assert_allclose(dictionary.decoder_norms(), np.sqrt((t["decoder.weight"] ** 2).sum(-1)).T, rtol=1e-5)
+
+
+def test_crosscoder_files_without_the_later_buffers(tmp_path):
+    """Old files have no norm id (which means CROSSCODER), no normaliser and no target_rms."""
+    t = crosscoder_tensors(normalised=True)
+    x = draw(20, L, W)
+    scale = 1 / np.sqrt((t["activation_std"] ** 2).sum(-1) + 1e-8)
+    plain = {key: t[key] for key in ("encoder.weight", "encoder.bias", "decoder.weight", "decoder.bias")}
+    off = plain | {"activation_mean": np.full((L, W), np.nan)}
+    check(save(tmp_path / "plain", plain), x, crosscoder_expected(off, x, "CROSSCODER"))
+    del t["target_rms"], t["activation_global_scale"], t["code_normalization_id"]
+    expected = crosscoder_expected(t | {"activation_global_scale": scale}, x, "CROSSCODER")
+    check(save(tmp_path / "mean", t), x, expected)
+
+
+def test_crosscoder_norm_by_option_and_in_conflict(tmp_path):
+    t, x = crosscoder_tensors("SAE"), draw(20, L, W)
+    folder = save(tmp_path, t, {"code_normalization": "NONE"})
+    with pytest.raises(ValueError, match=r"NONE.*SAE.*code_normalization="):
+        load_dictionary(folder)
+    check(folder, x, crosscoder_expected(t, x, "SAE"), code_normalization="sae")
+    with pytest.raises(ValueError, match="'SQUARE' is unknown; expected one of CROSSCODER"):
+        load_dictionary(folder, code_normalization="square")
+
+
+def test_crosscoder_contributions_and_writes(tmp_path):
+    t, x = crosscoder_tensors("SAE", normalised=True), draw(20, L, W)
+    dictionary = load_dictionary(save(tmp_path, t), device="cpu")
+    parts = dictionary.contributions(torch.tensor(x), [3, 8])
+    norm = np.sqrt((t["decoder.weight"] ** 2).sum((0, 2)))[[3, 8]]
+    pre = parts.sum(-1).numpy() + t["encoder.bias"][[3, 8]] * norm
+    np.testing.assert_allclose(relu(pre), crosscoder_expected(t, x, "SAE")[:, [3, 8]], atol=1e-4)
+    # A value v is v / norm of the code, decoded and brought back to the scale of the activations.
+    expected = t["decoder.weight"][:, 3] / norm[0] / t["activation_global_scale"][:, None]
+    np.testing.assert_allclose(dictionary.writes([3])[0], expected, rtol=1e-4)
+
+
+def test_dtype_is_asked_for(tmp_path):
+    t, x = crosscoder_tensors(), draw(20, L, W)
+    folder = save(tmp_path, {k: torch.as_tensor(v).to(torch.bfloat16) if v.ndim else v for k, v in t.items()})
+    rounded = {k: torch.as_tensor(v).bfloat16().float().numpy() for k, v in t.items()}
+    check(folder, x, crosscoder_expected(rounded, x, "CROSSCODER"))  # stored in bfloat16, computed in float32
+    assert load_dictionary(folder, dtype=torch.bfloat16).encode(torch.tensor(x)).dtype == torch.bfloat16
+
+
+# --- what can be wrong --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"encoder.bias": None},
+            r"'encoder.bias' is missing in model.safetensors; it holds .*encoder.weight \[2, 6, 11\]",
+        ),
+        ({"encoder.bias": draw(N + 1)}, r"'encoder.bias' in model.safetensors has shape \[12\]; expected \[11\]"),
+        ({"decoder.weight": draw(L, W, N)}, r"'decoder.weight' .* has shape \[2, 6, 11\]; expected \[2, 11, 6\]"),
+        ({"encoder.bias": np.full(N, np.nan, np.float32)}, "'encoder.bias' .* NaN"),
+        ({"encoder.weight": np.full((L, W, N), np.nan, np.float32)}, "'encoder.weight' .*NaN"),
+        ({"encoder.weight": np.ones((L, W, N), np.int32)}, "'encoder.weight' .* torch.int32; expected floating point"),
+        (
+            {"encoder.weight": None},
+            r"no known family; it holds .*decoder.weight \[2, 11, 6\][\s\S]*CrossCoder: encoder.weight",
+        ),
+        ({"code_normalization_id": np.array(9)}, "normalization '9' is unknown"),
+    ],
+)
+def test_bad_tensors(tmp_path, change, message):
+    tensors = {key: value for key, value in (crosscoder_tensors() | change).items() if value is not None}
+    with pytest.raises(ValueError, match=message):
+        load_dictionary(save(tmp_path, tensors))
+
+
+class Evil:
+    def __reduce__(self):
+        return print, ("code ran",)
+
+
+def test_bad_files(tmp_path, capsys):
+    with pytest.raises(FileNotFoundError, match="no dictionary at"):
+        load_dictionary(tmp_path / "missing")
+    with pytest.raises(FileNotFoundError, match="holds no weights file"):
+        load_dictionary(tmp_path)
+    torch.save({"encoder.weight": Evil()}, tmp_path / "ae.pt")
+    with pytest.raises(ValueError, match="pickled Python objects"):
+        load_dictionary(tmp_path)
+    assert "code ran" not in capsys.readouterr().out
+    for name in ("model.safetensors", "ae.pt"):
+        whole = save(tmp_path / "whole", crosscoder_tensors(), name=name) / name
+        (tmp_path / name).write_bytes(whole.read_bytes()[:300])
+        with pytest.raises(ValueError, match=f"{name} (is not a whole|cannot be read)"):
+            load_dictionary(tmp_path / name)
+    with pytest.raises(ValueError, match=r"holds 2 weights files \(ae.pt, model.safetensors\)"):
+        load_dictionary(tmp_path)
+    with pytest.raises(ValueError, match="is no weights file"):
+        load_dictionary(save(tmp_path / "c", {}, {}) / "config.json")
+
+
+def test_bad_calls(tmp_path):
+    folder = save(tmp_path, crosscoder_tensors())
+    dictionary = load_dictionary(folder, layer=13, hook_point="resid_post")
+    assert (dictionary.layer, dictionary.hook_point) == (13, "resid_post")
+    with pytest.raises(ValueError, match="feature 11 is out of range: the dictionary has 11 features"):
+        dictionary.encode(torch.zeros(1, L, W), [11])
+    with pytest.raises(ValueError, match="feature -1 is out of range"):
+        dictionary.decoder([-1])
+    with pytest.raises(ValueError, match=r"2 model\(s\) of width 6.*got \[5, 3, 6\]"):
+        dictionary.encode(torch.zeros(5, 3, W))
+    with pytest.raises(TypeError, match="CrossCoder has no option k; it has code_normalization"):
+        load_dictionary(folder, k=3)
+    with pytest.raises(ValueError, match="family 'x' is unknown; expected one of CrossCoder"):
+        load_dictionary(folder, family="x")

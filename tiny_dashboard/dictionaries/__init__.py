@@ -1,0 +1,67 @@
+"""Dictionaries: SAEs, transcoders and crosscoders. One small reader module for each checkpoint family.
+
+A reader module has `FAMILY` and `EXPECTS` (for messages), `matches(checkpoint)` and `read(checkpoint, **options)`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..activations import resolve_device
+from . import crosscoder
+from .checkpoint import Checkpoint
+from .dictionary import Dictionary
+
+FAMILIES = (crosscoder,)
+
+__all__ = ["Dictionary", "load_dictionary"]
+
+
+def load_dictionary(
+    source: str | Path,
+    *,
+    device: str | torch.device | None = None,
+    dtype: torch.dtype | None = None,
+    layer: int | None = None,
+    hook_point: str | None = None,
+    family: str | None = None,
+    **options: Any,
+) -> Dictionary:
+    """Load a dictionary of any known family.
+
+    Args:
+        source: a folder or a weights file.
+        device: where it computes; "auto" and None mean cuda, mps, cpu, whichever is there first.
+        dtype: in what it computes and what it returns; float32 by default, whatever the checkpoint is stored in.
+        layer, hook_point: where it reads, for a checkpoint that does not say.
+        family: name of the family, where telling it from the tensors goes wrong.
+        options: conventions of one family; its `read` names them.
+
+    Raises:
+        FileNotFoundError: there is no such dictionary.
+        ValueError: the family is not known, or the checkpoint is damaged; the message says what was found.
+        TypeError: an option that this family does not have.
+    """
+    checkpoint = Checkpoint(source, device=resolve_device(device), dtype=dtype or torch.float32)
+    known = {module.FAMILY: module for module in FAMILIES}
+    if family is not None and family not in known:
+        raise ValueError(f"family {family!r} is unknown; expected one of {', '.join(known)}")
+    reader = known[family] if family else next((module for module in FAMILIES if module.matches(checkpoint)), None)
+    if reader is None:
+        found = ", ".join(f"{name} {list(checkpoint.shape(name))}" for name in checkpoint.names()[:12]) or "no tensors"
+        wanted = "".join(f"\n  {module.FAMILY}: {module.EXPECTS}" for module in FAMILIES)
+        raise ValueError(f"{checkpoint.path} is of no known family; it holds {found}. Known families:{wanted}")
+    allowed = list(inspect.signature(reader.read).parameters)[1:]
+    if wrong := sorted(set(options) - set(allowed)):
+        raise TypeError(f"{reader.FAMILY} has no option {', '.join(wrong)}; it has {', '.join(allowed) or 'none'}")
+    dictionary = reader.read(checkpoint, **options)
+    return dataclasses.replace(
+        dictionary,
+        layer=dictionary.layer if layer is None else layer,
+        hook_point=hook_point or dictionary.hook_point,
+    )

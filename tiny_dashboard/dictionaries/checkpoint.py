@@ -1,0 +1,174 @@
+"""`Checkpoint`: the tensors and the config of one dictionary on disk, with the checks that every reader needs."""
+
+from __future__ import annotations
+
+import json
+import math
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any, NoReturn
+
+import torch
+from torch import Tensor
+
+from .dictionary import Rows
+
+SUFFIXES = (".safetensors", ".npz", ".pt", ".pth")
+CONFIGS = ("config.json", "cfg.json", "hyperparams.json")
+EAGER_BYTES = 256 * 2**20  # weights below this are read at once, larger ones row by row until all rows are asked for
+
+
+class Checkpoint:
+    """A weights file and the JSON beside it.
+
+    Args:
+        path: the file, or the folder that holds one.
+        device, dtype: of the tensors that come out.
+
+    Raises:
+        FileNotFoundError: there is nothing there, or no weights file in the folder.
+        ValueError: several weights files, or one that is truncated or holds pickled objects.
+    """
+
+    def __init__(self, path: str | Path, *, device: Any = "cpu", dtype: torch.dtype = torch.float32):
+        self.path = _weights_file(Path(path).expanduser())
+        self.device, self.dtype = device, dtype
+        self.config = _read_config(self.path)
+        content = {name.replace("_orig_mod.", ""): value for name, value in _open(self.path).items()}
+        self.extras = {
+            name: value for name, value in content.items() if not hasattr(value, "shape") and not _lazy(value)
+        }
+        self._sources = {name: value for name, value in content.items() if name not in self.extras}
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._sources
+
+    def names(self) -> list[str]:
+        """Names of all tensors; what is no tensor is in `extras`."""
+        return sorted(self._sources)
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Shape of a tensor, without reading it.
+
+        Raises:
+            ValueError: there is no such tensor; the message lists those that there are.
+        """
+        source = self._source(name)
+        return tuple(source.get_shape() if _lazy(source) else source.shape)
+
+    def scalar(self, name: str, default: float | None = None) -> float:
+        """A number that is stored as a tensor, or the default where it is not stored."""
+        if name not in self and default is not None:
+            return default
+        if math.prod(self.shape(name)) != 1:
+            self._wrong_shape(name, "a single number")
+        return self._source(name)[...].item()
+
+    def tensor(self, name: str, *shape: int | None, finite: bool = True) -> Tensor:
+        """A small tensor (a bias, a threshold); a size of None takes any.
+
+        Raises:
+            ValueError: it is missing, of another shape than expected, of integers, or not finite (unless allowed).
+        """
+        found = self.shape(name)
+        if len(found) != len(shape) or any(size not in (None, f) for size, f in zip(shape, found, strict=True)):
+            self._wrong_shape(name, str(["any" if size is None else size for size in shape]).replace("'", ""))
+        tensor = self._floating(name, self._source(name)[...]).to(self.device, self.dtype)
+        if finite and not torch.isfinite(tensor).all():
+            raise ValueError(f"tensor {name!r} in {self.path.name} holds NaN or infinite values")
+        return tensor
+
+    def rows(self, name: str, layout: str, **sizes: int) -> Rows:
+        """A weight as rows of features; `layout` is as in `Rows`, `sizes` (D, L, d) are checked where given.
+
+        Raises:
+            ValueError: see `tensor`.
+        """
+        found = self.shape(name)
+        if len(found) != len(layout) or any(sizes.get(axis, f) != f for axis, f in zip(layout, found, strict=True)):
+            self._wrong_shape(name, "[" + ", ".join(str(sizes.get(axis, axis)) for axis in layout) + "]")
+        source = self._source(name)
+        self._floating(name, source[tuple(slice(0, 1) for _ in found)])
+        rows = Rows(source, layout, name=name, device=self.device, dtype=self.dtype)
+        if 4 * math.prod(found) < EAGER_BYTES:
+            rows.all()
+        return rows
+
+    def _source(self, name: str) -> Any:
+        if name not in self._sources:
+            found = ", ".join(f"{n} {list(self.shape(n))}" for n in self.names()[:12]) or "no tensor"
+            raise ValueError(f"tensor {name!r} is missing in {self.path.name}; it holds {found}")
+        return self._sources[name]
+
+    def _floating(self, name: str, tensor: Tensor) -> Tensor:
+        if not tensor.is_floating_point():
+            raise ValueError(
+                f"tensor {name!r} in {self.path.name} holds {tensor.dtype}; expected floating point weights"
+            )
+        return tensor
+
+    def _wrong_shape(self, name: str, expected: str) -> NoReturn:
+        raise ValueError(f"tensor {name!r} in {self.path.name} has shape {list(self.shape(name))}; expected {expected}")
+
+
+def _lazy(source: Any) -> bool:
+    return hasattr(source, "get_shape")
+
+
+def _weights_file(path: Path) -> Path:
+    if path.is_file():
+        if path.suffix not in SUFFIXES:
+            raise ValueError(f"{path} is no weights file; expected one of {', '.join(SUFFIXES)}")
+        return path
+    if not path.is_dir():
+        raise FileNotFoundError(f"there is no dictionary at {path}")
+    for files in (sorted(path.iterdir()), sorted(path.rglob("*"))):  # beside the config first, then in subfolders
+        found = [file for file in files if file.suffix in SUFFIXES and file.is_file()]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            names = ", ".join(str(file.relative_to(path)) for file in found[:8]) + (", …" if len(found) > 8 else "")
+            raise ValueError(f"{path} holds {len(found)} weights files ({names}); name one of them")
+    raise FileNotFoundError(f"{path} holds no weights file ({', '.join('*' + suffix for suffix in SUFFIXES)})")
+
+
+def _read_config(weights: Path) -> dict[str, Any]:
+    folders = [weights.parent] + [weights.parent.parent] * (weights.parent.name == "checkpoints")
+    for file in (folder / name for folder in folders for name in CONFIGS):
+        if file.is_file():
+            try:
+                config = json.loads(file.read_text(encoding="utf-8"))
+            except ValueError as error:
+                raise ValueError(f"{file} is not JSON: {error}") from error
+            return config if isinstance(config, dict) else {}
+    return {}
+
+
+def _open(file: Path) -> dict[str, Any]:
+    """Name -> tensor or safetensors slice; the weights stay in the file until they are read."""
+    try:
+        if file.suffix == ".safetensors":
+            from safetensors import SafetensorError, safe_open
+
+            try:
+                handle = safe_open(file, "pt")
+                return {name: handle.get_slice(name) for name in handle.keys()}  # noqa: SIM118
+            except SafetensorError as error:
+                raise ValueError(f"{file} is not a whole safetensors file: {error}") from error
+        if file.suffix == ".npz":
+            import numpy as np
+
+            with np.load(file, allow_pickle=False) as arrays:
+                return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
+        content = torch.load(file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file))
+    except pickle.UnpicklingError as error:
+        raise ValueError(
+            f"{file} holds pickled Python objects, which can run code and are not loaded; save plain tensors "
+            f"(a state dict, or safetensors) instead: {str(error).splitlines()[0]}"
+        ) from error
+    except (EOFError, RuntimeError, OSError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{file} cannot be read; it is truncated or no weights file: {str(error)[:200]}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{file} holds a {type(content).__name__}; expected a dict of tensors (a state dict)")
+    return content.get("state_dict", content)

@@ -1,0 +1,285 @@
+"""`Dictionary`: what every SAE, transcoder and crosscoder shares. A reader for a checkpoint family fills it.
+
+x -> `prepare` (the family's input normalisation) -> times the encoder, plus the bias -> `activation`, which also
+applies the code norm (a scaling of the shown value by decoder norms) where the family has one.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+Features = Sequence[int]
+
+
+class Rows:
+    """A weight seen as one row `[n_models, d]` for each feature, in memory or straight from the file.
+
+    Args:
+        source: a tensor, or a safetensors slice (`safe_open(...).get_slice(name)`), which is read only where asked.
+        layout: the axes of `source`: "D" features, "L" models, "d" width; "dD" is `[d, D]`.
+        name: the tensor's name, for errors.
+        device, dtype: of the rows that come out.
+    """
+
+    def __init__(
+        self, source: Any, layout: str, *, name: str = "weight", device: Any = "cpu", dtype: torch.dtype = torch.float32
+    ):
+        self.name, self.device, self.dtype = name, device, dtype
+        shape = source.shape if isinstance(source, Tensor) else source.get_shape()
+        sizes = dict(zip(layout, shape, strict=True))
+        self.shape = (sizes["D"], sizes.get("L", 1), sizes["d"])
+        self._source, self._layout = source, layout
+        self._all: Tensor | None = None
+        self._lock = threading.Lock()
+
+    def __getitem__(self, features: Features) -> Tensor:
+        """Rows `[len(features), n_models, d]` of the chosen features."""
+        if self._all is not None:
+            return self._all[torch.as_tensor(features, dtype=torch.long, device=self.device)]
+        axis, source = self._layout.index("D"), self._source
+        if isinstance(source, Tensor):
+            return self._arrange(
+                source.index_select(axis, torch.as_tensor(features, dtype=torch.long).to(source.device))
+            )
+        before = (slice(None),) * axis
+        parts = [source[(*before, slice(feature, feature + 1))] for feature in features]
+        return (
+            self._arrange(torch.cat(parts, axis))
+            if parts
+            else torch.empty(0, *self.shape[1:]).to(self.device, self.dtype)
+        )
+
+    def all(self) -> Tensor:
+        """All rows, `[D, n_models, d]`; read once and kept."""
+        with self._lock:
+            if self._all is None:
+                self._all = self._arrange(self._source if isinstance(self._source, Tensor) else self._source[:])
+            return self._all
+
+    def _arrange(self, tensor: Tensor) -> Tensor:
+        layout = self._layout
+        if "L" not in layout:
+            tensor, layout = tensor.unsqueeze(0), "L" + layout
+        rows = tensor.permute([layout.index(axis) for axis in "DLd"]).to(self.device, self.dtype).contiguous()
+        if not torch.isfinite(rows).all():
+            raise ValueError(f"tensor {self.name!r} holds NaN or infinite weights; the checkpoint is damaged")
+        return rows
+
+
+class Activation(Protocol):
+    """Pre-activations `[..., len(features)]` -> shown values; an elementwise one needs no other feature."""
+
+    elementwise: bool
+
+    def __call__(self, pre: Tensor, norm: Tensor | None, features: Features | None) -> Tensor:
+        """`norm` is the code norm, `[len(features)]`; `features` None means all."""
+
+
+def _take(values: Tensor, features: Features | None) -> Tensor:
+    return values if features is None or values.ndim == 0 else values[list(features)]
+
+
+@dataclass(frozen=True, eq=False)
+class ReLU:
+    """relu(pre) * norm."""
+
+    elementwise = True
+
+    def __call__(self, pre: Tensor, norm: Tensor | None, features: Features | None) -> Tensor:
+        return pre.relu() if norm is None else pre.relu() * norm
+
+
+@dataclass(frozen=True, eq=False)
+class Threshold:
+    """relu(pre) * norm where it exceeds the threshold: JumpReLU, and BatchTopK at inference.
+
+    Attributes:
+        threshold: one, or `[D]`.
+        scaled: compare relu(pre) * norm with the threshold, instead of pre.
+    """
+
+    threshold: Tensor
+    scaled: bool = False
+    elementwise = True
+
+    def __call__(self, pre: Tensor, norm: Tensor | None, features: Features | None) -> Tensor:
+        value = pre.relu() if norm is None else pre.relu() * norm
+        return value * ((value if self.scaled else pre) > _take(self.threshold, features))
+
+
+@dataclass(frozen=True, eq=False)
+class Decoupled:
+    """A threshold for each model: the sum over models of v where v = relu(pre) * norm of that model exceeds it.
+
+    Attributes:
+        threshold: `[n_models]`.
+    """
+
+    threshold: Tensor
+    elementwise = True
+
+    def __call__(self, pre: Tensor, norm: Tensor | None, features: Features | None) -> Tensor:
+        assert norm is not None  # [len(features), n_models] here
+        total = torch.zeros_like(pre)
+        for threshold, model_norm in zip(self.threshold, norm.unbind(-1), strict=True):
+            value = pre.relu() * model_norm
+            total += value * (value > threshold)
+        return total
+
+
+@dataclass(frozen=True, eq=False)
+class Dictionary:
+    """An SAE, transcoder or crosscoder, ready to encode.
+
+    Attributes:
+        family: the checkpoint family it was read as.
+        encoder, decoder_rows: weights as rows of features; `decoder_rows` is None where the file has no decoder.
+        encoder_bias: `[D]` or None.
+        activation: pre-activations to shown values.
+        prepare: input normalisation of `[..., n_models, d]`, None for none.
+        code_norm: decoder norms `[F, n_models]` to the scaling of the shown value, None for none.
+        output_scale: `[n_models]`: what undoes the scaling part of `prepare` on the decoder's side, None for 1.
+        layer, hook_point, models, prepend_bos: what the checkpoint says of where it reads; None or empty where silent.
+        notes: conventions in force that a reader of the numbers should know, one sentence each.
+    """
+
+    family: str
+    encoder: Rows
+    activation: Activation
+    decoder_rows: Rows | None = None
+    encoder_bias: Tensor | None = None
+    prepare: Callable[[Tensor], Tensor] | None = None
+    code_norm: Callable[[Tensor], Tensor] | None = None
+    output_scale: Tensor | None = None
+    layer: int | None = None
+    hook_point: str | None = None
+    models: tuple[str, ...] = ()
+    prepend_bos: bool | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def n_features(self) -> int:
+        """Number of features, D."""
+        return self.encoder.shape[0]
+
+    @property
+    def n_models(self) -> int:
+        """1 for an SAE or transcoder, 2 for a base/chat crosscoder."""
+        return self.encoder.shape[1]
+
+    @property
+    def d_model(self) -> int:
+        """Width of the activations it reads."""
+        return self.encoder.shape[2]
+
+    @property
+    def device(self) -> Any:
+        """Where it computes."""
+        return self.encoder.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """In what it computes, and of what it returns."""
+        return self.encoder.dtype
+
+    def encode(self, x: Tensor, features: Features | None = None) -> Tensor:
+        """Feature activations, by the family's own formula.
+
+        Args:
+            x: `[..., d_model]`, for a crosscoder `[..., n_models, d_model]`; any device and dtype.
+            features: chosen features; only their rows are touched where the activation function permits it.
+
+        Returns:
+            `[..., n_features]` or `[..., len(features)]`, on the dictionary's device, in its dtype.
+
+        Raises:
+            ValueError: x has another shape, or a feature is out of range.
+        """
+        x = self._input(x)
+        rows = features if self.activation.elementwise else None
+        if features is not None:
+            self.check_features(features)
+        weight = self.encoder.all() if rows is None else self.encoder[rows]
+        pre = x.flatten(-2) @ weight.flatten(1).T
+        if self.encoder_bias is not None:
+            pre = pre + _take(self.encoder_bias, rows)
+        values = self.activation(pre, self._norm(rows), rows)
+        return values if features is None or rows is not None else values[..., list(features)]
+
+    def get_activations(self, x: Tensor, select_features: Features | None = None) -> Tensor:
+        """`encode` under the name that crosscoder classes use: x `[batch, n_models, d]`."""
+        return self.encode(x, select_features)
+
+    def contributions(self, x: Tensor, features: Features) -> Tensor:
+        """Each model's part of the pre-activation, `[..., len(features), n_models]`, in units of the shown value.
+
+        Their sum, plus the bias times the code norm, is the pre-activation times the code norm.
+        """
+        self.check_features(features)
+        parts = torch.einsum("...ld,fld->...fl", self._input(x), self.encoder[features])
+        norm = self._norm(features)
+        if norm is None:
+            return parts
+        return parts * (norm if norm.ndim == 2 else norm[:, None])
+
+    def decoder(self, features: Features) -> Tensor:
+        """Decoder directions as stored, `[len(features), n_models, d_model]`.
+
+        Raises:
+            ValueError: the checkpoint has no decoder, or a feature is out of range.
+        """
+        self.check_features(features)
+        return self._decoder[features]
+
+    def writes(self, features: Features) -> Tensor:
+        """What one unit of the shown activation adds to each model's activations, as `decoder` is shaped."""
+        directions, norm = self.decoder(features), self._norm(features)
+        if norm is not None:
+            total = norm.sum(-1) if norm.ndim == 2 else norm
+            directions = directions / total.clamp_min(1e-8)[:, None, None]
+        return directions if self.output_scale is None else directions * self.output_scale[:, None]
+
+    def decoder_norms(self) -> Tensor:
+        """Norms of all decoder directions, `[n_features, n_models]`; computed once."""
+        return self._decoder_norms
+
+    def check_features(self, features: Features) -> None:
+        """Raises a `ValueError` that names the first feature out of range."""
+        for feature in features:
+            if not 0 <= feature < self.n_features:
+                raise ValueError(f"feature {feature} is out of range: the dictionary has {self.n_features} features")
+
+    @property
+    def _decoder(self) -> Rows:
+        if self.decoder_rows is None:
+            raise ValueError(f"this {self.family} checkpoint has no decoder")
+        return self.decoder_rows
+
+    @cached_property
+    def _decoder_norms(self) -> Tensor:
+        chunks = torch.arange(self.n_features).split(4096)
+        return torch.cat([self._decoder[chunk.tolist()].norm(dim=-1) for chunk in chunks])
+
+    def _norm(self, features: Features | None) -> Tensor | None:
+        if self.code_norm is None:
+            return None
+        return self.code_norm(self._decoder_norms if features is None else self._decoder[features].norm(dim=-1))
+
+    def _input(self, x: Tensor) -> Tensor:
+        expected = (self.n_models, self.d_model)
+        x = x.to(self.device, self.dtype)
+        if self.n_models == 1 and x.shape[-1:] == (self.d_model,):
+            x = x.unsqueeze(-2)
+        if tuple(x.shape[-2:]) != expected:
+            raise ValueError(
+                f"the dictionary reads activations of {self.n_models} model(s) of width {self.d_model}, "
+                f"[..., {self.n_models}, {self.d_model}]; it got {list(x.shape)}"
+            )
+        return x if self.prepare is None else self.prepare(x)
