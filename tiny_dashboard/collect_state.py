@@ -1,0 +1,380 @@
+"""The state of a collection: what one pass over a corpus keeps of every feature.
+
+Pure tensors and exact integer sums, so that adding batches and merging shards is associative and commutative, bit for
+bit. Which windows are kept, for each feature:
+
+1. of each document the best window (value descending, window id ascending);
+2. of windows with the same tokens the best one;
+3. of these the `top_k` strongest, and a uniform sample (those with the smallest hash of window and feature).
+
+A window's id is `document << 32 | start`. Values above 0 count as active; 0 marks an empty slot.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+N_BINS, FIRST_EXPONENT = 64, -14  # two bins to the octave: 2^-14, 1.5 * 2^-14, 2^-13, …; the ends take the rest
+FIXED_POINT = 2.0**24  # sums are integers of this fraction: exact in any order
+PART_FEATURES = 4096  # features in one file of a saved state, which is what merging holds in memory
+ROWS_AT_ONCE = 32_768
+
+Payload = Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
+
+
+class Batch(NamedTuple):
+    """What `State.add` must know of a batch of windows; documents are contiguous, their windows in order.
+
+    Attributes:
+        windows: ids, `[batch]`.
+        texts: hash of the window's tokens, `[batch]`.
+        tokens: token ids, -1 for padding, `[batch, seq]` int32.
+        keep: positions that count, `[batch, seq]`.
+        groups: 0, 1, …: which of the batch's documents the window belongs to, `[batch]`.
+        resumed, continues: the first / last document has windows in the batch before / after.
+    """
+
+    windows: Tensor
+    texts: Tensor
+    tokens: Tensor
+    keep: Tensor
+    groups: Tensor
+    resumed: bool = False
+    continues: bool = False
+
+
+def bin_edges() -> list[float]:
+    """The histogram's edges, `[N_BINS + 1]`."""
+    return [(1.0 + 0.5 * (i % 2)) * 2.0 ** (FIRST_EXPONENT + i // 2) for i in range(N_BINS + 1)]
+
+
+def _mix(x: Tensor) -> Tensor:
+    """The finaliser of splitmix64 (Steele, Lea, Flood 2014) on int64, whose shifts keep the sign."""
+    x = (x ^ ((x >> 30) & 0x3FFFFFFFF)) * -4658895280553007687
+    x = (x ^ ((x >> 27) & 0x1FFFFFFFFF)) * -7723592293110705685
+    return x ^ ((x >> 31) & 0x1FFFFFFFF)
+
+
+class Slots:
+    """The best windows of each feature, in fixed places, so that only new ones are written.
+
+    Args:
+        tensors: value [D, K] float32, window and text [D, K] int64, rows [D, K, T] float16, tokens [D, K, T] int32,
+            shares [D, K, M] float32.
+        sample: the order is that of a hash, else that of the value.
+    """
+
+    def __init__(self, tensors: dict[str, Tensor], *, sample: bool = False) -> None:
+        self.tensors, self.sample = tensors, sample
+        self.value, self.window, self.text = tensors["value"], tensors["window"], tensors["text"]
+        self.rows, self.tokens, self.shares = tensors["rows"], tensors["tokens"], tensors["shares"]
+
+    @classmethod
+    def empty(cls, features: int, slots: int, length: int, models: int, device: Any, *, sample: bool = False) -> Slots:
+        """Slots for `slots` windows of at most `length` tokens."""
+
+        def zeros(*shape: int, dtype: torch.dtype) -> Tensor:
+            return torch.zeros(features, slots, *shape, dtype=dtype, device=device)
+
+        tensors = {
+            "value": zeros(dtype=torch.float32),
+            "window": zeros(dtype=torch.int64),
+            "text": zeros(dtype=torch.int64),
+            "rows": zeros(length, dtype=torch.float16),
+            "tokens": zeros(length, dtype=torch.int32),
+            "shares": zeros(models, dtype=torch.float32),
+        }
+        return cls(tensors, sample=sample)
+
+    def view(self, low: int, high: int) -> Slots:
+        """The slots of features `low` to `high`, sharing memory."""
+        return Slots({name: tensor[low:high] for name, tensor in self.tensors.items()}, sample=self.sample)
+
+    def order(self, value: Tensor, window: Tensor, first: int) -> Tensor:
+        """What is compared, largest first; 0 for no window. `first` is the feature of row 0."""
+        if not self.sample:
+            return value.clamp(min=0)
+        feature = torch.arange(first, first + len(value), device=value.device)[:, None]
+        chance = (_mix(_mix(feature + 1) ^ window) & 0xFFFFFF).float() + 1
+        return chance * (value > 0)
+
+    def insert(self, value: Tensor, window: Tensor, text: Tensor, payload: Payload, first: int = 0) -> None:
+        """Let candidates compete with what is held.
+
+        Args:
+            value: `[D, B]`; 0 or less: not a candidate.
+            window, text: `[B]` or `[D, B]`.
+            payload: `(features [n], columns [n]) -> rows [n, seq], tokens [n, seq], shares [n, M]` of the winners.
+            first: the number of the first feature, when this is a view.
+        """
+        n_slots = self.value.shape[1]
+        window, text = window.expand_as(value), text.expand_as(value)
+        held, offered = self.order(self.value, self.window, first), self.order(value, window, first)
+        worth = (offered > 0) & (offered >= held.amin(1, keepdim=True))
+        touched = worth.any(1).nonzero().squeeze(1)
+        if not len(touched):
+            return
+        keys = torch.cat([held[touched], (offered * worth)[touched]], 1)
+        windows = torch.cat([self.window[touched], window[touched]], 1)
+        texts = torch.cat([self.text[touched], text[touched]], 1)
+        order = windows.argsort(dim=1, stable=True)
+        order = order.gather(1, keys.gather(1, order).argsort(dim=1, descending=True, stable=True))
+        texts = texts.gather(1, order)
+        by_text = texts.argsort(dim=1, stable=True)
+        texts = texts.gather(1, by_text)
+        again = torch.zeros_like(texts, dtype=torch.bool)
+        again[:, 1:] = texts[:, 1:] == texts[:, :-1]
+        again = torch.zeros_like(again).scatter(1, by_text, again)
+        alive = (keys.gather(1, order) > 0) & ~again
+        won = torch.zeros_like(alive).scatter(1, order, alive & (alive.cumsum(1) <= n_slots))
+        stays, new = won[:, :n_slots], won[:, n_slots:]
+        place = ~stays & ((~stays).cumsum(1) <= new.sum(1, keepdim=True))
+        self.value[touched] *= stays
+        row, column = new.nonzero(as_tuple=True)
+        slot = place.nonzero(as_tuple=True)[1]  # row by row, as many as are new
+        for at in range(0, len(row), ROWS_AT_ONCE):
+            part = slice(at, at + ROWS_AT_ONCE)
+            feature, source, target = touched[row[part]], column[part], slot[part]
+            rows, tokens, shares = payload(feature, source)
+            length = rows.shape[1]
+            self.value[feature, target] = value[feature, source]
+            self.window[feature, target] = window[feature, source]
+            self.text[feature, target] = text[feature, source]
+            self.rows[feature, target, :length] = rows.clamp(max=65504).half()
+            self.rows[feature, target, length:] = 0
+            self.tokens[feature, target, :length] = tokens
+            self.tokens[feature, target, length:] = -1
+            self.shares[feature, target] = shares
+
+    def insert_slots(self, other: Slots, first: int = 0) -> None:
+        """Let the windows of other slots compete."""
+
+        def payload(feature: Tensor, column: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+            return other.rows[feature, column], other.tokens[feature, column], other.shares[feature, column]
+
+        self.insert(other.value, other.window, other.text, payload, first)
+
+    def arrange(self, first: int = 0) -> None:
+        """Sort each feature's windows, best first, and blank the empty slots: equal contents become equal bits."""
+        order = self.window.argsort(dim=1, stable=True)
+        keys = self.order(self.value, self.window, first).gather(1, order)
+        order = order.gather(1, keys.argsort(dim=1, descending=True, stable=True))
+        for tensor in self.tensors.values():
+            index = order.view(*order.shape, *[1] * (tensor.ndim - 2)).expand_as(tensor)
+            tensor.copy_(tensor.gather(1, index))
+        for tensor in self.tensors.values():
+            tensor[self.value <= 0] = 0
+
+
+class State:
+    """What is kept of features `first` to `first + n_features`; see the module's text.
+
+    Args:
+        tensors: the tensors of `tensors()`, by name.
+        first: the number of the first feature.
+    """
+
+    def __init__(self, tensors: dict[str, Tensor], first: int = 0) -> None:
+        self.first = first
+        self.histogram, self.total = tensors["histogram"], tensors["total"]
+        parts = {}
+        for kind in ("top", "sample", "open"):
+            mine = {name.split(".")[1]: tensor for name, tensor in tensors.items() if name.startswith(kind + ".")}
+            parts[kind] = Slots(mine, sample=kind == "sample")
+        self.top, self.sample, self.open = parts["top"], parts["sample"], parts["open"]
+
+    @classmethod
+    def empty(
+        cls, n_features: int, top_k: int, n_samples: int, length: int, n_models: int = 0, device: Any = "cpu"
+    ) -> State:
+        """A state that has seen nothing. `n_models`: of how many models the share is kept; 0 for none."""
+        tensors = {
+            "histogram": torch.zeros(n_features, N_BINS, dtype=torch.int64, device=device),
+            "total": torch.zeros(n_features, dtype=torch.int64, device=device),
+        }
+        for kind, slots in (("top", top_k), ("sample", n_samples), ("open", 1)):
+            made = Slots.empty(n_features, slots, length, n_models, device)
+            tensors |= {f"{kind}.{name}": tensor for name, tensor in made.tensors.items()}
+        return cls(tensors)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All tensors by name, features first."""
+        tensors = {"histogram": self.histogram, "total": self.total}
+        for kind, slots in (("top", self.top), ("sample", self.sample), ("open", self.open)):
+            tensors |= {f"{kind}.{name}": tensor for name, tensor in slots.tensors.items()}
+        return tensors
+
+    @property
+    def n_features(self) -> int:
+        """Number of features in this part."""
+        return len(self.total)
+
+    @property
+    def n_bytes(self) -> int:
+        """Memory of the state."""
+        return sum(tensor.nbytes for tensor in self.tensors().values())
+
+    def view(self, low: int, high: int) -> State:
+        """Features `low` to `high` of this state, sharing memory."""
+        return State({name: tensor[low:high] for name, tensor in self.tensors().items()}, self.first + low)
+
+    def parts(self) -> Iterator[State]:
+        """The state in parts of `PART_FEATURES` features, sorted; they share its memory."""
+        for low in range(0, self.n_features, PART_FEATURES):
+            yield self.view(low, low + PART_FEATURES).arrange()
+
+    def add(self, codes: Tensor, batch: Batch, share: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None) -> None:
+        """Take in the activations of one batch of windows.
+
+        Args:
+            codes: `[batch, seq, n_features]`; positions that do not count are set to 0 in place.
+            batch: see `Batch`.
+            share: `(window [n], position [n], feature [n]) -> [n, n_models]`, each model's share at that token.
+
+        Raises:
+            ValueError: an activation is NaN or infinite.
+        """
+        skip = (~batch.keep).nonzero(as_tuple=True)
+        codes[skip] = 0
+        value = codes.amax(1)
+        if not bool(torch.isfinite(value).all()):
+            raise ValueError(
+                "the dictionary gave NaN or infinite activations; check the checkpoint, or run the model in bfloat16 "
+                "or float32 (float16 overflows on some models)"
+            )
+        flat = codes.view(-1)
+        active = (flat > 0).nonzero().squeeze(1)
+        strength, feature = flat[active].float(), active % self.n_features
+        fixed = (strength.double() * FIXED_POINT).round().long()
+        self.total.index_add_(0, feature, fixed)
+        # The exponent and the first bit of the fraction number the half octaves, exactly and on every device.
+        bins = (strength.view(torch.int32) >> 22) - 2 * (127 + FIRST_EXPONENT)
+        cell = feature * N_BINS + bins.clamp(0, N_BINS - 1)
+        self.histogram += torch.bincount(cell, minlength=self.histogram.numel()).view_as(self.histogram)
+
+        def payload(feature: Tensor, window: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+            rows = codes[window, :, feature]
+            shares = rows[:, :0] if share is None else share(window, rows.argmax(1), feature + self.first)
+            return rows, batch.tokens[window], shares
+
+        value = _champions(value.float(), batch.groups)
+        last = int(batch.groups[-1])
+        resumed = batch.groups == (0 if batch.resumed else -1)
+        continues = batch.groups == (last if batch.continues else -1)
+        if batch.resumed:
+            self._offer([self.open], value * resumed[:, None], batch, payload)
+            if not (batch.continues and last == 0):
+                for slots in (self.top, self.sample):
+                    slots.insert_slots(self.open, self.first)
+                self.open.value.zero_()
+        self._offer([self.top, self.sample], value * ~(resumed | continues)[:, None], batch, payload)
+        if batch.continues and not (batch.resumed and last == 0):
+            self._offer([self.open], value * continues[:, None], batch, payload)
+
+    def _offer(self, to: list[Slots], value: Tensor, batch: Batch, payload: Payload) -> None:
+        for slots in to:
+            slots.insert(value.T, batch.windows, batch.texts, payload, self.first)
+
+    def merge(self, other: State) -> None:
+        """Take in what another state has seen of the same features in other documents."""
+        self.histogram += other.histogram
+        self.total += other.total
+        self.top.insert_slots(other.top, self.first)
+        self.sample.insert_slots(other.sample, self.first)
+
+    def arrange(self) -> State:
+        """Sort, so that equal states are equal bits; returns itself."""
+        for slots in (self.top, self.sample, self.open):
+            slots.arrange(self.first)
+        return self
+
+
+def _champions(value: Tensor, groups: Tensor) -> Tensor:
+    """Zero all but each document's best window, the first one of equals. Value `[batch, D]`, groups `[batch]`."""
+    n_windows, n_groups = len(groups), int(groups[-1]) + 1
+    if n_groups == n_windows:
+        return value
+    index = groups[:, None].expand_as(value)
+    best = value.new_zeros(n_groups, value.shape[1]).scatter_reduce(0, index, value, "amax")
+    place = torch.arange(n_windows, device=value.device)[:, None].expand_as(value)
+    place = place.masked_fill(value < best[groups], n_windows)
+    first = torch.full_like(best, n_windows, dtype=torch.int64).scatter_reduce(0, index, place, "amin")
+    return value * (place == first[groups])
+
+
+def save_state(folder: Path, parts: Iterator[State], meta: dict[str, Any]) -> None:
+    """Write a state to `folder`, whole or not at all; an older one there is replaced.
+
+    Args:
+        folder: `meta.json` and `part-NNNNNN.safetensors` of `PART_FEATURES` features.
+        parts: in order, of `PART_FEATURES` features but for the last.
+        meta: plain JSON values.
+    """
+    from safetensors.torch import save_file
+
+    temporary = folder.with_name(folder.name + ".tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    try:
+        for part in parts:
+            tensors = {name: tensor.cpu().contiguous() for name, tensor in part.tensors().items()}
+            save_file(tensors, temporary / f"part-{part.first:09d}.safetensors")
+        (temporary / "meta.json").write_text(json.dumps(meta, ensure_ascii=False), encoding="utf-8")
+        for path in temporary.iterdir():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    old = folder.with_name(folder.name + ".old")
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        folder.rename(old)  # killed here, `load_meta` finds the old one
+    temporary.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def load_meta(folder: Path) -> dict[str, Any]:
+    """What `save_state` was given as `meta`.
+
+    Raises:
+        FileNotFoundError: there is no saved state.
+    """
+    old = folder.with_name(folder.name + ".old")
+    if not folder.exists() and old.exists():  # killed between the two renames
+        old.rename(folder)
+    meta: dict[str, Any] = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+    return meta
+
+
+def load_parts(folder: Path) -> Iterator[State]:
+    """The saved parts in order, one in memory at a time."""
+    for path in sorted(folder.glob("part-*.safetensors")):
+        yield _load_part(path)
+
+
+def merge_parts(folders: Sequence[Path]) -> Iterator[State]:
+    """Parts of the union of saved states: two parts are in memory at a time, however many states there are.
+
+    Args:
+        folders: states of the same shape that have seen different documents.
+    """
+    for path in sorted(folders[0].glob("part-*.safetensors")):
+        merged = _load_part(path)
+        for folder in folders[1:]:
+            merged.merge(_load_part(folder / path.name))
+        yield merged.arrange()
+
+
+def _load_part(path: Path) -> State:
+    from safetensors.torch import load_file
+
+    return State(load_file(path), first=int(path.stem.removeprefix("part-")))
