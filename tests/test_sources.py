@@ -1,0 +1,385 @@
+"""open_examples and its two first formats: a dict as it is, SQLite JSON, and our parquet layout."""
+
+import json
+import sqlite3
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tiny_dashboard.examples import Example, FeatureStats
+from tiny_dashboard.sources import open_examples
+from tiny_dashboard.sources.parquet import FEATURES_PER_GROUP, ParquetExamples, round_to_half, write_dataset
+from tiny_dashboard.sources.sqlite_json import SqliteJsonExamples
+
+ROWS = {
+    3: [(2.5, ["a", "b"], [0.0, 2.5]), (1.5, ["c"], [1.5])],
+    -7: [(1.0, ["x"], [1.0])],
+    2**40: [],
+}
+
+
+def make_db(path, rows=ROWS, table="data_table", column="examples", key="key", raw=()):
+    table, column, key = (name.replace('"', '""') for name in (table, column, key))
+    with closing(sqlite3.connect(path)) as db:
+        db.execute(f'CREATE TABLE "{table}" ("{key}" INTEGER PRIMARY KEY, "{column}" TEXT)')
+        db.executemany(f'INSERT INTO "{table}" VALUES (?, ?)', [(k, json.dumps(v)) for k, v in rows.items()])
+        db.executemany(f'INSERT INTO "{table}" VALUES (?, ?)', raw)
+        db.commit()
+    return path
+
+
+def plain(examples):
+    return [(e.max_activation, list(e.tokens), list(e.activations)) for e in examples]
+
+
+# --- dict and the front door
+
+
+def test_a_dict_is_returned_as_it_is():
+    rows = {1: [(1.0, ["a"], [1.0])]}
+    assert open_examples(rows) is rows
+
+
+def test_what_is_no_source_is_said(tmp_path):
+    with pytest.raises(TypeError, match="not from list"):
+        open_examples([1])
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.db"):
+        open_examples(tmp_path / "nowhere.db")
+    (tmp_path / "notes.txt").write_text("hello")
+    with pytest.raises(ValueError, match=r"notes\.txt is in no known format"):
+        open_examples(tmp_path / "notes.txt")
+    (tmp_path / "empty.db").touch()
+    with pytest.raises(ValueError, match="is empty"):
+        open_examples(tmp_path / "empty.db")
+
+
+# --- SQLite JSON
+
+
+@pytest.mark.parametrize("names", [{}, {"table": 'my "odd" table', "column": "sélection", "key": "feature?"}])
+def test_sqlite_of_any_names_gives_its_rows(tmp_path, names):
+    source = open_examples(make_db(tmp_path / "my examples?#%.db", **names))
+    assert list(source) == [-7, 3, 2**40]
+    assert len(source) == 3
+    assert {k: plain(v) for k, v in source.items()} == {k: [(m, t, a) for m, t, a in v] for k, v in ROWS.items()}
+    assert 4 not in source
+    assert 2**70 not in source
+    assert "3" not in source
+    with pytest.raises(KeyError):
+        source[4]
+
+
+def test_sqlite_examples_come_strongest_first(tmp_path):
+    rows = {0: [(1.0, ["a"], [1.0]), (3.0, ["b"], [3.0]), (3.0, ["c"], [3.0])]}
+    assert [e.tokens for e in open_examples(make_db(tmp_path / "x.db", rows))[0]] == [["b"], ["c"], ["a"]]
+
+
+def test_sqlite_names_that_are_wrong_are_answered_with_those_that_are_there(tmp_path):
+    path = make_db(tmp_path / "x.db")
+    with pytest.raises(ValueError, match=r"no table 'nope'; its tables: data_table"):
+        SqliteJsonExamples(path, table_name="nope")
+    with pytest.raises(ValueError, match=r"no column 'nope'; its columns: key INTEGER, examples TEXT"):
+        SqliteJsonExamples(path, column_name="nope", table_name="data_table")
+    with pytest.raises(ValueError, match="no table"):
+        SqliteJsonExamples(path, table_name='data_table" --')
+
+
+def test_sqlite_with_several_candidates_asks_which(tmp_path):
+    path = make_db(tmp_path / "x.db", table="one", column="rows")
+    make_db(path, table="two", column="rows")
+    with pytest.raises(ValueError, match=r"pass table_name and column_name.*one \(key, rows\), two"):
+        open_examples(path)
+    assert list(open_examples(path, table_name="two")) == [-7, 3, 2**40]
+
+
+def test_sqlite_without_an_integer_key_is_refused(tmp_path):
+    with closing(sqlite3.connect(tmp_path / "x.db")) as db:
+        db.execute("CREATE TABLE data_table (name TEXT PRIMARY KEY, examples TEXT)")
+    with pytest.raises(ValueError, match="no INTEGER PRIMARY KEY"):
+        SqliteJsonExamples(tmp_path / "x.db", "examples", "data_table")
+
+
+def test_sqlite_files_that_cannot_be_read_say_why(tmp_path):
+    (tmp_path / "empty.db").touch()
+    (tmp_path / "text.db").write_text("not a database at all")
+    whole = make_db(tmp_path / "whole.db", {i: [(1.0, ["a"] * 500, [1.0] * 500)] for i in range(200)})
+    (tmp_path / "cut.db").write_bytes(whole.read_bytes()[:5000])
+    for name, kind, message in [
+        ("missing.db", FileNotFoundError, "no database"),
+        ("empty.db", ValueError, "empty"),
+        ("text.db", ValueError, "not a SQLite database"),
+        ("", ValueError, "not a file"),
+        ("cut.db", ValueError, "is the file whole"),
+    ]:
+        with pytest.raises(kind, match=message):
+            list(SqliteJsonExamples(tmp_path / name).values())
+
+
+def test_sqlite_locked_by_a_writer(tmp_path, monkeypatch):
+    path = make_db(tmp_path / "x.db")
+    monkeypatch.setattr("tiny_dashboard.sources.sqlite_json.TIMEOUT", 0.05)
+    with closing(sqlite3.connect(path, isolation_level=None)) as writer:
+        writer.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(TimeoutError, match="locked"):
+            open_examples(path)
+
+
+def test_sqlite_is_never_written(tmp_path):
+    path = make_db(tmp_path / "x.db")
+    before = path.read_bytes()
+    source = open_examples(path)
+    with pytest.raises(ValueError, match="readonly"):
+        source._query("DELETE FROM data_table")
+    assert path.read_bytes() == before
+
+
+def test_one_broken_sqlite_row_leaves_the_others_readable(tmp_path):
+    raw = [(10, '[[1.0, ["a"'), (11, None), (12, "{}"), (13, '[[1.0, ["a"], []]]'), (14, '[[null, ["a"], [1.0]]]')]
+    source = open_examples(make_db(tmp_path / "x.db", raw=raw))
+    for feature, message in [
+        (10, "broken JSON"),
+        (11, "broken JSON"),
+        (12, "not a list"),
+        (13, "1 tokens and 0 activations"),
+        (14, "peak is None"),
+    ]:
+        with pytest.raises(ValueError, match=f"feature {feature}.*{message}"):
+            source[feature]
+    assert plain(source[3]) == ROWS[3]
+
+
+def test_sqlite_serves_many_threads(tmp_path):
+    rows = {i: [(float(i), [str(i)], [float(i)])] for i in range(50)}
+    source = open_examples(make_db(tmp_path / "x.db", rows))
+    with ThreadPoolExecutor(8) as pool:
+        for i, examples in zip(list(range(50)) * 8, pool.map(source.__getitem__, list(range(50)) * 8), strict=True):
+            assert plain(examples) == rows[i]
+    source.close()
+
+
+# --- our parquet layout
+
+
+def make_examples(feature, n=3, seq=6):
+    rng = np.random.default_rng(feature)
+    made = []
+    for _ in range(n):
+        activations = round_to_half(np.where(rng.random(seq) < 0.4, rng.gamma(2, 2, seq), 0).astype(np.float32))
+        peak = float(activations.max())
+        ids = rng.integers(0, 1000, seq).tolist()
+        made.append(Example(peak, [], activations.tolist(), ids, None, int(rng.integers(5)), str(feature), 7))
+    made = sorted(made, key=lambda e: -e.max_activation)
+    return [e._replace(rank=i) for i, e in enumerate(made)]
+
+
+STATS = FeatureStats(
+    feature=5,
+    n_active=12,
+    density=1e-6,
+    max_activation=3.5,
+    mean_activation=0.25,
+    histogram=[1, 2, 3],
+    histogram_edges=[0.0, 1.0, 2.0, 4.0],
+    label="a « label », 中",
+    top_logits=[[("yes", 1.5), ("ja", 1.25)], [("no", 0.5)]],
+    bottom_logits=[[], [("x", -1.5)]],
+    decoder_norms=[1.0, 0.5],
+    relative_norm_difference=0.25,
+    decoder_cosine=0.5,
+)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("parquet") / "examples"
+    features = [0, 1, 2, 5, *range(10, 60)]
+    stats = [STATS, FeatureStats(9), *(FeatureStats(f, density=f / 100) for f in range(10, 60))]
+    metadata = {"tokenizer": "gpt2", "models": ["base", "chat"], "layer": 13, "hook_point": "resid_post", "corpus": "c"}
+    write_dataset(folder, ((f, make_examples(f)) for f in features), iter(stats), metadata)
+    return folder
+
+
+def test_parquet_gives_back_what_was_written(dataset):
+    source = open_examples(dataset)
+    assert list(source) == [0, 1, 2, 5, 9, *range(10, 60)]
+    for feature in source:
+        assert list(source[feature]) == ([] if feature == 9 else make_examples(feature))
+    assert source.stats(5) == STATS
+    assert source.stats(9) == FeatureStats(9)
+    for absent in (3, -1, 60, 2**40):
+        with pytest.raises(KeyError):
+            source[absent]
+    assert source.stats(3) is None
+
+
+def test_parquet_knows_its_metadata(dataset):
+    info = open_examples(dataset).info
+    assert (info.tokenizer, info.models, info.layer, info.hook_point) == ("gpt2", ["base", "chat"], 13, "resid_post")
+    assert info.extra == {"corpus": "c"}
+    assert open_examples(dataset, tokenizer="mine").info.tokenizer == "mine"
+
+
+def test_parquet_statistics_come_as_columns(dataset):
+    table = open_examples(dataset).all_stats()
+    assert list(table) == list(open_examples(dataset))
+    density = table.column("density")
+    np.testing.assert_array_equal(density[:5], [np.nan, np.nan, np.nan, 1e-6, np.nan])
+    np.testing.assert_array_equal(density[5:], np.arange(10, 60) / 100)
+    assert table.column("label").tolist()[3:5] == ["a « label », 中", ""]
+    assert table[5] == STATS
+    with pytest.raises(KeyError):
+        table[4]
+
+
+def test_parquet_layout_is_what_the_design_says(dataset):
+    file = pq.ParquetFile(dataset / "examples/00000.parquet")
+    first = [0, 1, 2, 5, *range(10, 60)]
+    for group in range(file.num_row_groups):
+        here = first[group * FEATURES_PER_GROUP : (group + 1) * FEATURES_PER_GROUP]
+        assert sorted(set(file.read_row_group(group)["feature"].to_pylist())) == here
+        assert file.metadata.row_group(group).column(0).compression == "ZSTD"
+        assert file.metadata.row_group(group).column(0).has_offset_index
+    types = {field.name: str(field.type) for field in file.schema_arrow}
+    assert types == {
+        "feature": "int32",
+        "rank": "int16",
+        "quantile": "int8",
+        "max_activation": "float",
+        "snippet": "string",
+        "token_ids": "list<element: int32>",
+        "activations": "list<element: float>",
+        "doc": "string",
+        "start": "int64",
+    }
+
+
+def test_load_dataset_reads_both_configs_typed_and_streams_with_a_filter(dataset, tmp_path):
+    import datasets
+
+    examples = datasets.load_dataset(str(dataset), "examples", split="train", cache_dir=str(tmp_path))
+    assert examples.features["activations"] == datasets.List(datasets.Value("float32"))
+    assert examples[0]["token_ids"] == make_examples(0)[0].token_ids
+    features = datasets.load_dataset(str(dataset), "features", split="train", cache_dir=str(tmp_path))
+    assert features[3]["label"] == STATS.label
+    assert features[3]["top_logits"][0][1] == {"token": "ja", "logit": 1.25}
+    stream = datasets.load_dataset(
+        str(dataset), "examples", split="train", streaming=True, filters=[("feature", "==", 42)]
+    )
+    assert [row["max_activation"] for row in stream] == [e.max_activation for e in make_examples(42)]
+
+
+def test_parquet_splits_files_by_feature_range(tmp_path, monkeypatch):
+    monkeypatch.setattr("tiny_dashboard.sources.parquet.FEATURES_PER_FILE", 32)
+    write_dataset(tmp_path / "d", ((f, make_examples(f, 1)) for f in range(0, 200, 2)))
+    assert len(list((tmp_path / "d/examples").iterdir())) == 4
+    source = open_examples(tmp_path / "d")
+    assert [list(source[f]) for f in source] == [make_examples(f, 1) for f in range(0, 200, 2)]
+
+
+def test_parquet_keeps_token_strings_where_ids_could_not_be_read(tmp_path):
+    rows = [Example(*row) for row in ROWS[3]]
+    write_dataset(tmp_path / "d", [(3, rows)])
+    source = open_examples(tmp_path / "d")
+    assert plain(source[3]) == ROWS[3]
+    snippets = pq.read_table(tmp_path / "d/examples/00000.parquet")["snippet"].to_pylist()
+    assert snippets == ["a«b»", "«c»"]
+
+
+def test_text_that_is_no_utf8_is_written_with_a_question_mark(tmp_path):
+    stats = FeatureStats(0, label="a\ud800", top_logits=[[("\udfff", 1.0)]])
+    write_dataset(tmp_path / "d", [(0, [Example(1.0, ["\ud800", "\0"], [1.0, 0.0])])], [stats])
+    source = open_examples(tmp_path / "d")
+    assert source[0][0].tokens == ["?", "\0"]
+    assert (source.stats(0).label, source.stats(0).top_logits) == ("a?", [[("?", 1.0)]])
+
+
+def test_a_tokenizer_beside_the_dataset_is_found_from_anywhere(tmp_path, monkeypatch):
+    (tmp_path / "demo/tokenizer").mkdir(parents=True)
+    write_dataset(tmp_path / "demo/examples", [], metadata={"tokenizer": "../tokenizer"})
+    monkeypatch.chdir(tmp_path)
+    assert open_examples("demo/examples").info.tokenizer == str(tmp_path / "demo/tokenizer")
+
+
+def test_a_dataset_is_written_whole_or_not_at_all(tmp_path):
+    def breaks():
+        yield 0, make_examples(0)
+        raise RuntimeError("the source broke")
+
+    with pytest.raises(RuntimeError, match="broke"):
+        write_dataset(tmp_path / "d", breaks())
+    with pytest.raises(ValueError, match="1 came after 2"):
+        write_dataset(tmp_path / "d", [(2, []), (1, [])])
+    with pytest.raises(ValueError, match="example 0 of feature 0 has 1 tokens and 2 activations"):
+        write_dataset(tmp_path / "d", [(0, [(1.0, ["a"], [1.0, 0.0])])])
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full/mine.txt").touch()
+    with pytest.raises(FileExistsError, match="full exists"):
+        write_dataset(tmp_path / "full", [])
+
+
+def test_damaged_parquet_fails_for_its_features_only(tmp_path, monkeypatch):
+    monkeypatch.setattr("tiny_dashboard.sources.parquet.FEATURES_PER_FILE", 16)
+    write_dataset(tmp_path / "d", ((f, make_examples(f)) for f in range(32)))
+    whole = (tmp_path / "d/examples/00000.parquet").read_bytes()
+    for damage in (whole[: len(whole) // 2], whole[:100] + b"\xff" * 400 + whole[500:], b""):
+        (tmp_path / "d/examples/00000.parquet").write_bytes(damage)
+        source = open_examples(tmp_path / "d")
+        with pytest.raises(ValueError, match=r"feature 3: cannot read .*00000\.parquet"):
+            source[3]
+        assert list(source[20]) == make_examples(20)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"format": "tiny-dashboard examples", "version": 99}'])
+def test_broken_or_newer_metadata_is_said(tmp_path, text):
+    (tmp_path / "metadata.json").write_text(text)
+    with pytest.raises(ValueError, match=r"metadata\.json"):
+        ParquetExamples(tmp_path)
+
+
+def test_parquet_serves_many_threads(dataset):
+    source = open_examples(dataset)
+    barrier = threading.Barrier(8)
+
+    def look(feature):
+        if feature < 18:
+            barrier.wait(10)
+        return list(source[feature])
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(look, range(10, 60))) == [make_examples(f) for f in range(10, 60)]
+
+
+@given(st.lists(st.floats(width=32), min_size=1))
+def test_rounding_agrees_with_float16_where_that_has_the_range(values):
+    x = np.array(values, dtype=np.float32)
+    with np.errstate(over="ignore"):
+        half = x.astype(np.float16).astype(np.float32)
+    rounded = round_to_half(x)
+    normal = (np.abs(x) >= 2.0**-14) & (np.abs(half) < np.inf)
+    np.testing.assert_array_equal(rounded[normal], half[normal])
+    np.testing.assert_array_equal(rounded[~np.isfinite(x)], x[~np.isfinite(x)])
+    beyond = np.isfinite(x) & ~normal & (np.abs(x) < 1e38)
+    np.testing.assert_allclose(rounded[beyond], x[beyond], rtol=2**-11, atol=1e-40)
+
+
+token = st.text(max_size=5)
+example = st.lists(st.tuples(token, st.floats(-1000, 1000, width=16)), min_size=1, max_size=8).map(
+    lambda pairs: Example(max(a for _, a in pairs), [t for t, _ in pairs], [a for _, a in pairs])
+)
+
+
+@settings(max_examples=30, deadline=None)
+@given(rows=st.dictionaries(st.integers(0, 2**31 - 1), st.lists(example, max_size=4), max_size=20))
+def test_any_examples_survive_the_round_trip(tmp_path_factory, rows):
+    folder = Path(tmp_path_factory.mktemp("any")) / "d"
+    rows = {f: sorted(rows[f], key=lambda e: -e.max_activation) for f in sorted(rows)}
+    write_dataset(folder, rows.items())
+    assert {f: plain(v) for f, v in open_examples(folder).items()} == {f: plain(v) for f, v in rows.items()}
