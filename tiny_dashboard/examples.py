@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from heapq import nsmallest
+from operator import index
 from typing import Any, NamedTuple
 
 
@@ -144,17 +146,17 @@ class ExampleSource(Mapping[int, Sequence[Example]]):
         return ids
 
 
-def check_example(row: Sequence[Any], feature: int, index: int) -> Example:
+def check_example(row: Sequence[Any], feature: int, number: int) -> Example:
     """Make an `Example` of a row and check that it holds together.
 
     Args:
         row: an `Example`, or anything `Example(*row)` takes.
-        feature, index: named in the error: the `index`-th example of `feature`.
+        feature, number: named in the error: the `number`-th example of `feature`.
 
     Raises:
         ValueError: the row is not an example, or its tokens and activations differ in number.
     """
-    where = f"example {index} of feature {feature}"
+    where = f"example {number} of feature {feature}"
     try:
         example = row if isinstance(row, Example) else Example(*row)
         n_activations = len(example.activations)
@@ -168,3 +170,36 @@ def check_example(row: Sequence[Any], feature: int, index: int) -> Example:
             f"{where} has {n_tokens} tokens and {n_activations} activations; it needs one activation for each token"
         )
     return example
+
+
+class UnknownFeatureError(KeyError):
+    """A feature that a source does not hold; its message says which there are."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+def check_feature(feature: Any, source: Mapping[int, Any]) -> int:
+    """A feature id as an int that `source` holds.
+
+    Raises:
+        ValueError: it is not a whole number, or negative.
+        UnknownFeatureError: the source has no such feature.
+    """
+    try:
+        if isinstance(feature, bool):
+            raise TypeError
+        number = index(feature)
+    except TypeError:
+        raise ValueError(f"feature {feature!r} is not a whole number; give its index, 0 or above") from None
+    if number < 0:
+        raise ValueError(f"feature {number} is negative; features are counted from 0")
+    if number not in source:
+        if not source:
+            raise UnknownFeatureError(f"feature {number} has no examples: the source is empty")
+        nearest = ", ".join(map(str, sorted(nsmallest(3, source, key=lambda other: abs(other - number)))))
+        shown = number if number < 10**12 else f"{number:.3g}" if number < 10**300 else "of that size"
+        raise UnknownFeatureError(
+            f"feature {shown} has no examples here; of the {len(source)} features that have, the nearest are {nearest}"
+        )
+    return number

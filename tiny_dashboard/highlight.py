@@ -189,7 +189,7 @@ def examples_html(
         peak = _peak(passage, inks)
         if passage.group != group:
             group = passage.group
-            rows.append(f'<h4 class="td-group">{_text(group)}</h4>')
+            rows.append(f'<h4 class="td-group">{plain_text(group)}</h4>')
         value = format_number(inks[0].values[peak]) if inks and not math.isnan(inks[0].values[peak]) else ""
         rows.append(
             f'<div class="td-x" tabindex="{-1 if data else 0}"><span class="td-v">{value}</span><div class="td-p">'
@@ -198,7 +198,7 @@ def examples_html(
         )
         data.append(values)
         all_inks.append(inks)
-    count = f"{len(passages)} example{'' if len(passages) == 1 else 's'}{f' · {_text(note)}' if note else ''}"
+    count = f"{len(passages)} example{'' if len(passages) == 1 else 's'}{f' · {plain_text(note)}' if note else ''}"
     bar = f"<span>{count}</span>{_legend(all_inks)}"
     return _root(f'<div class="td-list">{"".join(rows)}</div>', data, passages, title, bar, view=view)
 
@@ -220,7 +220,7 @@ def page(body: str, *, title: str = "", css: str = "", js: str = "") -> Html:
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
         '<meta name="color-scheme" content="light dark">'
-        f'<meta http-equiv="Content-Security-Policy" content="{policy}"><title>{_text(title)}</title>'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}"><title>{plain_text(title)}</title>'
         f'<style>{css}</style></head><body style="{look}">{body}<script>{script}</script></body></html>'
     )
 
@@ -387,7 +387,7 @@ def _legend(all_inks: Iterable[list[_Ink]]) -> str:
     for name, inks in ends.items():
         highest, lowest = max(_largest(i.values) for i in inks), max(_largest(-i.values) for i in inks)
         if not highest and not lowest:
-            out.append(f"<span>{_text(name)}: never active</span>")
+            out.append(f"<span>{plain_text(name)}: never active</span>")
             continue
         shared = len(inks) == 1 or inks[0].track.scale is not None
         for side, most, sign in ((0, highest, ""), (1, lowest, "−")):
@@ -399,7 +399,7 @@ def _legend(all_inks: Iterable[list[_Ink]]) -> str:
                 label += f", clamped ({sign}{format_number(most)} at most)"
             strongest = f"{round(255 * max_alpha(color)):02x}"
             out.append(
-                f'<span>{_text(name)} 0<s style="background:linear-gradient(90deg,{color}00,{color}{strongest})">'
+                f'<span>{plain_text(name)} 0<s style="background:linear-gradient(90deg,{color}00,{color}{strongest})">'
                 f"</s>{label}</span>"
             )
     return f'<span class="td-legend">{"".join(out)}</span>' if out else ""
@@ -415,7 +415,7 @@ def _root(body: str, data: list[dict[str, Any]], passages: Sequence[Passage], ti
     }
     # "<" is the one character that could end the script element.
     payload = json.dumps(about, separators=(",", ":")).replace("<", "\\u003c")
-    head = f"<h3>{_text(title)}</h3>" if title else ""
+    head = f"<h3>{plain_text(title)}</h3>" if title else ""
     head += f'<div class="td-bar">{bar}</div>' if bar else ""
     return Html(
         f'<div class="td" data-view="{view}">{head}<div style="white-space:pre-wrap">{body}</div>'
@@ -423,7 +423,7 @@ def _root(body: str, data: list[dict[str, Any]], passages: Sequence[Passage], ti
     )
 
 
-def _text(text: str) -> str:
+def plain_text(text: str) -> str:
     """Plain text as HTML, for labels: what cannot be shown becomes a replacement character."""
     return escape(_UNSEEN.sub(lambda m: " " if m[0] in "\t\n\r" else "\ufffd", str(text)))
 

@@ -3,6 +3,6 @@
 from pathlib import Path
 
 
-def read_static(name: str) -> str:
-    """The text of `dashboard.css` or `dashboard.js`; both are edited in place, with no build step."""
-    return (Path(__file__).parent / name).read_text(encoding="utf-8")
+def assets() -> dict[str, str]:
+    """The texts of `dashboard.css` and `dashboard.js`, by "css" and "js"; both are edited in place, with no build."""
+    return {kind: (Path(__file__).parent / f"dashboard.{kind}").read_text(encoding="utf-8") for kind in ("css", "js")}
