@@ -67,14 +67,6 @@ def find_layers(model: Any) -> nn.ModuleList:
     raise ValueError(f"{type(model).__name__} has no ModuleList of {n_layers} layers, as its config announces")
 
 
-def model_width(model: Any, hook_point: str = "resid_post", layer: int = 0) -> int:
-    """Width of the activations at a hook point."""
-    if hook_point == "z":
-        projection: Any = find_hook(model, layer, "z")[0]
-        return getattr(projection, "in_features", None) or projection.weight.shape[0]  # GPT-2's Conv1D is [in, out]
-    return text_config(model).hidden_size
-
-
 def _child(module: nn.Module, names: Sequence[str]) -> nn.Module | None:
     return next((child for name in names if isinstance(child := getattr(module, name, None), nn.Module)), None)
 
@@ -161,7 +153,9 @@ def pad_ids(ids: Sequence[int] | Sequence[Sequence[int]] | Tensor) -> tuple[Tens
     if isinstance(ids, Tensor):
         ids = ids[None] if ids.ndim == 1 else ids
         return ids, torch.ones_like(ids)
-    rows = [torch.as_tensor(row, dtype=torch.long) for row in ([ids] if not ids or isinstance(ids[0], int) else ids)]
+    if not len(ids) or not all(isinstance(row, int) or len(row) for row in ids):
+        raise ValueError("there are no tokens; the text is empty")
+    rows = [torch.as_tensor(row, dtype=torch.long) for row in ([ids] if isinstance(ids[0], int) else ids)]
     padded = nn.utils.rnn.pad_sequence(rows, batch_first=True)
     lengths = torch.tensor([len(row) for row in rows])
     return padded, (torch.arange(padded.shape[1]) < lengths[:, None]).long()

@@ -1,0 +1,200 @@
+"""Activations of small random models of the real classes, against ways of getting them without our hooks."""
+
+import threading
+
+import pytest
+import torch
+from transformers import (
+    AutoModelForCausalLM,
+    BloomConfig,
+    Gemma2Config,
+    Gemma3TextConfig,
+    GPT2Config,
+    GPTJConfig,
+    GPTNeoConfig,
+    GPTNeoXConfig,
+    LlamaConfig,
+    MistralConfig,
+    Olmo2Config,
+    OPTConfig,
+    Phi3Config,
+    Qwen3Config,
+)
+
+from tiny_dashboard.activations import HOOK_POINTS, find_hook, get_activations, hooked, resolve_device, unwrap_model
+
+torch.set_num_threads(1)
+VOCAB, WIDTH, CONTEXT = 64, 32, 40
+SHAPE = {
+    "vocab_size": VOCAB,
+    "hidden_size": WIDTH,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "intermediate_size": 48,
+    "max_position_embeddings": CONTEXT,
+}
+IDS = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
+OLD = {"vocab_size": VOCAB, "n_embd": WIDTH, "n_layer": 3, "n_head": 4, "n_positions": CONTEXT}
+GROUPED = {"num_key_value_heads": 2}
+CONFIGS = {
+    "gpt2": lambda: GPT2Config(**OLD, **IDS),
+    "gptj": lambda: GPTJConfig(**OLD, **IDS, rotary_dim=4),
+    "neo": lambda: GPTNeoConfig(
+        vocab_size=VOCAB, hidden_size=WIDTH, num_layers=4, num_heads=4, attention_types=[[["global", "local"], 2]],
+        **IDS,
+    ),
+    "neox": lambda: GPTNeoXConfig(**SHAPE, **IDS),
+    "opt": lambda: OPTConfig(
+        vocab_size=VOCAB, hidden_size=WIDTH, num_hidden_layers=3, num_attention_heads=4, ffn_dim=48,
+        word_embed_proj_dim=WIDTH, max_position_embeddings=CONTEXT, **IDS,
+    ),
+    "bloom": lambda: BloomConfig(vocab_size=VOCAB, hidden_size=WIDTH, n_layer=3, n_head=4, **IDS),
+    "llama": lambda: LlamaConfig(**SHAPE, **GROUPED, **IDS),
+    "mistral": lambda: MistralConfig(**SHAPE, **GROUPED, **IDS),
+    "qwen3": lambda: Qwen3Config(**SHAPE, **GROUPED, **IDS, head_dim=16),
+    "gemma2": lambda: Gemma2Config(**SHAPE, **GROUPED, **IDS, head_dim=16),
+    "gemma3": lambda: Gemma3TextConfig(**SHAPE, **GROUPED, **IDS, head_dim=16),
+    "phi3": lambda: Phi3Config(**SHAPE, **GROUPED, **IDS),
+    "olmo2": lambda: Olmo2Config(**SHAPE, **GROUPED, **IDS),
+}  # fmt: skip
+
+
+def small_model(name="llama"):
+    torch.manual_seed(0)
+    return AutoModelForCausalLM.from_config(CONFIGS[name]()).eval()
+
+
+@pytest.fixture(params=CONFIGS)
+def model(request):
+    return small_model(request.param)
+
+
+def hooks_of(model):
+    return [(len(m._forward_hooks), len(m._forward_pre_hooks)) for m in model.modules()]
+
+
+def test_hook_points(model):
+    ids = torch.randint(3, VOCAB, (2, 7))
+    with torch.no_grad():
+        states = model(ids, output_hidden_states=True).hidden_states
+    before = hooks_of(model)
+    found = {point: get_activations(model, ids, 1, point) for point in HOOK_POINTS}
+    assert hooks_of(model) == before
+    torch.testing.assert_close(found["resid_pre"], states[1], rtol=0, atol=0)
+    torch.testing.assert_close(found["resid_post"], states[2], rtol=0, atol=0)
+    # What attention and MLP add makes the difference between the two.
+    torch.testing.assert_close(states[1] + found["attn_out"] + found["mlp_out"], states[2])
+    # The inner points: the module that follows them turns them into the outer ones.
+    for inner, outer, norm in (
+        ("mlp_in", "mlp_out", "post_feedforward_layernorm"),
+        ("z", "attn_out", "post_attention_layernorm"),
+    ):
+        block = find_hook(model, 1, "resid_post")[0]
+        with torch.no_grad():
+            module = find_hook(model, 1, inner)[0]
+            if "Bloom" in type(model).__name__ and inner == "mlp_in":
+                value = module(found[inner], torch.zeros(WIDTH))
+            elif hasattr(block, "fc1") and inner == "mlp_in":
+                value = block.fc2(block.activation_fn(block.fc1(found[inner])))
+            else:
+                value = module(found[inner])
+            if hasattr(block, "post_feedforward_layernorm"):
+                value = getattr(block, norm)(value)
+        torch.testing.assert_close(value, found[outer])
+
+
+def test_right_padding_changes_nothing(model):
+    rows = [[5, 6, 7, 8, 9], [9, 8], [3]]
+    batch = get_activations(model, rows, 2)
+    assert batch.shape == (3, 5, WIDTH)
+    for row, found in zip(rows, batch, strict=True):
+        torch.testing.assert_close(found[: len(row)], get_activations(model, row, 2)[0], atol=1e-5, rtol=1e-4)
+    mask = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 0, 0, 0], [1, 0, 0, 0, 0]])
+    ids = torch.tensor([row + [0] * (5 - len(row)) for row in rows])
+    torch.testing.assert_close(get_activations(model, ids, 2, attention_mask=mask), batch)
+    with pytest.raises(ValueError, match="padded on the left"):
+        get_activations(model, ids, 2, attention_mask=mask.flip(1))
+
+
+def test_the_pass_stops_at_the_layer():
+    model = small_model()
+    ran = []
+    model.model.layers[1].register_forward_hook(lambda *_: ran.append(1))
+    model.model.layers[2].register_forward_hook(lambda *_: ran.append(2))
+    get_activations(model, [3, 4], 1)
+    assert ran == [1]
+
+
+def test_hooks_go_even_when_the_model_fails():
+    model = small_model()
+    before = hooks_of(model)
+    model.model.layers[0].mlp.down_proj.weight.data = torch.zeros(1, 1)
+    with pytest.raises(RuntimeError):
+        get_activations(model, [3, 4], 2)
+    assert hooks_of(model) == before
+
+
+def test_threads_do_not_see_each_other():
+    model = small_model()
+    expected = {layer: get_activations(model, [3, 4, 5], layer) for layer in range(3)}
+    wrong = []
+
+    def work(layer):
+        for _ in range(30):
+            if not torch.equal(get_activations(model, [3, 4, 5], layer), expected[layer]):
+                wrong.append(layer)
+
+    threads = [threading.Thread(target=work, args=(layer,)) for layer in range(3)]
+    with hooked(model.model.layers[0], lambda h: h * 0):  # this thread's hook is not theirs
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert wrong == []
+
+
+def test_hooked_can_replace():
+    model = small_model()
+    with hooked(model.model.layers[0], lambda h: h + 1), torch.no_grad():
+        changed = model.model(torch.tensor([[3, 4]]), output_hidden_states=True).hidden_states[1]
+    torch.testing.assert_close(changed, get_activations(model, [3, 4], 0) + 1)
+    with hooked(model.model.layers[1], lambda h: h + 1, on_input=True), torch.no_grad():
+        shifted = get_activations(model, [3, 4], 1, "resid_pre")
+    torch.testing.assert_close(shifted, get_activations(model, [3, 4], 1, "resid_pre") + 1)
+
+
+class Wrapper:
+    def __init__(self, model):
+        self._model = model
+
+
+def test_wrappers_and_dtypes():
+    model = small_model("gpt2")
+    torch.testing.assert_close(get_activations(Wrapper(model), [3], 1), get_activations(model, [3], 1))
+    assert get_activations(model.bfloat16(), [3], 1).dtype == torch.bfloat16
+    bare = small_model("gpt2").transformer
+    assert get_activations(bare, [3], 1).shape == (1, 1, WIDTH)
+    with pytest.raises(TypeError, match="expected a Hugging Face model .* got str"):
+        unwrap_model("gpt2")
+    with pytest.raises(ValueError, match="not loaded .*dispatch=True"):
+        get_activations(small_model().to("meta"), [3], 1)
+    assert resolve_device("cpu").type == "cpu"
+    assert resolve_device().type == ("cuda" if torch.cuda.is_available() else resolve_device("auto").type)
+
+
+@pytest.mark.parametrize(
+    ("ids", "layer", "point", "message"),
+    [
+        ([3], 3, "resid_post", "layer 3 is out of range: LlamaForCausalLM has 3 layers"),
+        ([3], -1, "resid_post", "layer -1 is out of range"),
+        ([3], 0, "resid", "unknown hook point 'resid'; choose one of resid_pre"),
+        ([], 0, "resid_post", "there are no tokens"),
+        ([[3], []], 0, "resid_post", "there are no tokens"),
+        ([3] * 41, 0, "resid_post", "the text has 41 tokens and the context of LlamaForCausalLM is 40"),
+        ([64], 0, "resid_post", r"token id 64 is outside the vocabulary of LlamaForCausalLM \(64 ids\)"),
+        ([-1], 0, "resid_post", "token id -1 is outside"),
+    ],
+)
+def test_bad_calls(ids, layer, point, message):
+    with pytest.raises(ValueError, match=message):
+        get_activations(small_model(), ids, layer, point)
