@@ -318,10 +318,16 @@ class AbstractOnlineFeatureCentricDashboard(ABC):
         output = self.model.generate(**batch, max_new_tokens=self.max_new_tokens, do_sample=False)
         return text + self.tokenizer.decode(output[0, batch["input_ids"].shape[1] :], skip_special_tokens=False)
 
-    def respond(self, prompt: EncodedText) -> Iterator[str]:
-        """The answer to a prompt as it grows: each item is all of it so far."""
-        whole = self.generate_model_response(prompt.text)
-        yield whole.removeprefix(prompt.text)
+    def respond(self, prompt: EncodedText) -> Iterator[EncodedText]:
+        """Let the model answer: each item is the prompt with all of the answer so far."""
+        response = self.generate_model_response(prompt.text).removeprefix(prompt.text)
+        ids = self.tokenizer(response, add_special_tokens=False)["input_ids"] if response else []
+        yield self.extend(prompt, response, ids)
+
+    def extend(self, prompt: EncodedText, response: str, ids: Sequence[int]) -> EncodedText:
+        """A prompt with an answer behind it, as one text; the prompt keeps its ids."""
+        special = [i in self.tokenizer.all_special_ids for i in ids]
+        return EncodedText(prompt.text + response, [*prompt.ids, *ids], [*prompt.special, *special])
 
     def compute(self, encoded: EncodedText, features: Sequence[int]) -> np.ndarray:
         """Activations of `features` at each token, `[seq_len, n_features]` float64.
@@ -383,21 +389,13 @@ class AbstractOnlineFeatureCentricDashboard(ABC):
             ValueError: the text is empty or too long, or a feature or `max_act` is not usable.
         """
         prompt = self.encode(text, chat=chat, generation_prompt=generate and chat)
-        encoded, response = prompt, ""
+        encoded = prompt
         if generate:
-            *_, response = "", *self.respond(prompt)
-            encoded = self.with_response(prompt, response)
+            *_, encoded = self.respond(prompt)
+        response = encoded.text[len(prompt.text) :]
         chosen = [parse_features(f) for f in (highlight_features, tooltip_features, features)]
         self._last = self.analyze_encoded(encoded, *chosen, max_act=max_act, response=response, **how)
         return self._last
-
-    def with_response(self, prompt: EncodedText, response: str) -> EncodedText:
-        """A prompt with the answer behind it, as one text; the prompt keeps its ids."""
-        answer = self.tokenizer(response, add_special_tokens=False)["input_ids"] if response else []
-        special = set(self.tokenizer.all_special_ids)
-        return EncodedText(
-            prompt.text + response, [*prompt.ids, *answer], [*prompt.special, *(i in special for i in answer)]
-        )
 
     def analyze_encoded(
         self,

@@ -1,0 +1,91 @@
+"""One call, no dashboard: highlight tokens that you have activations for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from tiny_dashboard.highlight import COLORS, Color, Html, Passage, Track, page, passage_html
+from tiny_dashboard.static import assets
+from tiny_dashboard.text import token_texts
+
+
+def activation_visualization(
+    tokens: Sequence[str] | Sequence[int],
+    activations: Any,
+    tokenizer: Any,
+    highlight_idx: int | Sequence[int] | None = None,
+    title: str = "",
+    color1: Color = COLORS[0],
+    color2: Color | None = None,
+    activation_names: Sequence[str] | None = None,
+    relative_normalization: bool = True,
+    tooltip_features: int | Sequence[int] | None = None,
+    highlight_features_in_tooltip: bool = True,
+) -> Html:
+    """Highlight tokens by their activations, on a self-contained page that also shows itself in a notebook.
+
+    Args:
+        tokens: token pieces or vocabulary ids, `[seq_len]`.
+        activations: `[seq_len]`, or `[seq_len, n_features]` with a column for each feature; a tensor, an array or
+            lists. NaN is "no value".
+        tokenizer: the Hugging Face tokenizer of the tokens; None reads pieces by their own marks.
+        highlight_idx: the column, or the one or two columns, that colour the tokens; None takes the first two.
+        title: a heading, as plain text.
+        color1, color2: of the highlighted columns, `#rrggbb` or three numbers in 0..255; None takes the palette's.
+        activation_names: a name for each column; None counts them.
+        relative_normalization: give each highlighted column its own scale; False lets two columns share one.
+        tooltip_features: the columns that the tooltip names; None takes all.
+        highlight_features_in_tooltip: name the highlighted columns in the tooltip, whatever `tooltip_features` says.
+
+    Raises:
+        ValueError: the shape does not fit the tokens, a column does not exist, or a value is infinite.
+    """
+    raw = activations.tolist() if hasattr(activations, "tolist") else activations
+    values = np.array(raw, dtype=np.float64)
+    if values.ndim == 1:
+        values = values[:, None]
+    if values.ndim != 2 or len(values) != len(tokens):
+        raise ValueError(
+            f"activations have shape {values.shape} for {len(tokens)} tokens; give [{len(tokens)}] or "
+            f"[{len(tokens)}, n_features]{', with no batch dimension' if values.ndim > 2 else ''}"
+        )
+    n_features = values.shape[1]
+    names = list(activation_names) if activation_names is not None else [f"feature {i}" for i in range(n_features)]
+    if len(names) != n_features:
+        raise ValueError(f"{len(names)} activation_names for {n_features} columns; give one for each")
+    highlighted = _columns(highlight_idx, n_features, range(min(2, n_features)))
+    in_tooltip = _columns(tooltip_features, n_features, range(n_features))
+    if highlight_features_in_tooltip:
+        in_tooltip |= highlighted
+    scale = None
+    if not relative_normalization:
+        scale = float(np.abs(np.nan_to_num(values[:, sorted(highlighted)])).max(initial=0.0)) or None
+    colors = iter((color1, color2))
+    tracks = [
+        Track(
+            name,
+            values[:, i],
+            color=next(colors) if i in highlighted else None,
+            scale=scale,
+            highlighted=i in highlighted,
+            in_tooltip=i in in_tooltip,
+        )
+        for i, name in enumerate(names)
+        if i in highlighted or i in in_tooltip
+    ]
+    texts, chips = token_texts(tokens, tokenizer)
+    ids = None if len(tokens) and isinstance(tokens[0], str) else [int(t) for t in tokens]
+    return page(passage_html(Passage(texts, tracks, chips, ids), title=title), title=title, **assets())
+
+
+def _columns(chosen: int | Sequence[int] | None, n_features: int, default: range) -> set[int]:
+    if chosen is None:
+        return set(default)
+    columns = {int(chosen)} if isinstance(chosen, (int, np.integer)) else {int(i) for i in chosen}
+    for column in columns:
+        if not 0 <= column < n_features:
+            raise ValueError(f"column {column} is asked for, and activations have {n_features}: 0 to {n_features - 1}")
+    return columns
