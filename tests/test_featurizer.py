@@ -1,0 +1,242 @@
+"""Featurizer: models and a dictionary to feature activations, against the plain formula on hidden states."""
+
+import itertools
+from types import SimpleNamespace
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from test_activations import CONTEXT, VOCAB, WIDTH, Wrapper, small_model
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
+
+from tiny_dashboard.dictionaries import load_dictionary
+from tiny_dashboard.featurizer import Featurizer, check_fit, check_same_tokens
+
+torch.set_num_threads(1)
+N, LAYER = 50, 1
+IDS = [5, 9, 11, 30, 7, 8]
+
+
+@pytest.fixture
+def pair():
+    base, chat = small_model(), small_model()
+    with torch.no_grad():
+        for parameter in chat.parameters():
+            parameter += 0.05 * torch.randn_like(parameter)
+    return base, chat
+
+
+def make_dictionary(folder, n_models=2, width=WIDTH, **options):
+    torch.manual_seed(1)
+    tensors = {
+        "encoder.weight": torch.randn(n_models, width, N),
+        "encoder.bias": torch.randn(N),
+        "decoder.weight": torch.randn(n_models, N, width),
+        "decoder.bias": torch.randn(n_models, width),
+        "threshold": torch.tensor(30.0),
+    }
+    folder.mkdir(exist_ok=True)
+    save_file(tensors, folder / "model.safetensors")
+    return load_dictionary(folder, device="cpu", **options), tensors
+
+
+@pytest.fixture
+def crosscoder(tmp_path):
+    return make_dictionary(tmp_path)[0]
+
+
+def states(model, ids, layer=LAYER):
+    with torch.no_grad():
+        return model(torch.tensor([ids]), output_hidden_states=True).hidden_states[layer + 1][0]
+
+
+def test_features_and_shares(pair, tmp_path):
+    dictionary, t = make_dictionary(tmp_path)
+    x = torch.stack([states(model, IDS) for model in pair], 1)
+    featurizer = Featurizer(list(pair), dictionary, layer=LAYER)
+    torch.testing.assert_close(featurizer.activations(IDS), x, rtol=0, atol=0)
+    assert featurizer.activations([IDS, IDS[:2]]).shape == (2, 6, 2, WIDTH)
+    norm = t["decoder.weight"].norm(dim=2).sum(0)
+    parts = torch.einsum("sld,ldf->sfl", x, t["encoder.weight"]) * norm[:, None]
+    full = (parts.sum(-1) + t["encoder.bias"] * norm).relu()
+    full = full * (full > 30)
+    assert 0 < (full > 0).float().mean() < 1
+    for chosen in ([3], [40, 2, 2], list(range(N))):
+        found = featurizer.features(IDS, chosen)
+        assert found.dtype == torch.float32 and found.shape == (len(IDS), len(chosen))
+        torch.testing.assert_close(found, full[:, chosen], atol=1e-4, rtol=1e-5)
+        torch.testing.assert_close(
+            featurizer.shares(IDS, chosen), (parts * (full > 0)[..., None])[:, chosen], atol=1e-4, rtol=1e-5
+        )
+    with pytest.raises(ValueError, match="feature 50 is out of range: the dictionary has 50"):
+        featurizer.features(IDS, [50])
+
+
+def test_top(pair, crosscoder, monkeypatch):
+    featurizer = Featurizer(list(pair), crosscoder, layer=LAYER)
+    codes = featurizer.features(IDS, range(N))
+    values, positions = codes.max(0)
+    order = [f for f in values.argsort(descending=True).tolist() if values[f] > 0]
+    for tokens_at_once in (1, 4, 1000):
+        monkeypatch.setattr("tiny_dashboard.featurizer.ENCODE_BYTES", tokens_at_once * 4 * N)
+        top = featurizer.top(IDS, 10, per_token=3)
+        assert top.features == order[:10]
+        assert top.positions == [int(positions[f]) for f in order[:10]]
+        torch.testing.assert_close(torch.tensor(top.values), values[order[:10]])
+        torch.testing.assert_close(top.token_values, codes.topk(3, 1).values)
+        torch.testing.assert_close(codes.gather(1, top.token_features), top.token_values)
+    ignored = featurizer.top(IDS, N, ignore=[True] + [False] * 5)
+    torch.testing.assert_close(torch.tensor(ignored.values), codes[1:].max(0).values[ignored.features])
+    assert 0 not in ignored.positions
+    assert featurizer.top(IDS, 10 * N, per_token=10 * N).token_values.shape == (6, N)
+
+
+def test_bf16_models_and_wrappers(pair, crosscoder):
+    exact = Featurizer(list(pair), crosscoder, layer=LAYER).features(IDS, range(N))
+    rough = Featurizer([Wrapper(model.bfloat16()) for model in pair], crosscoder, layer=LAYER).features(IDS, range(N))
+    assert rough.dtype == torch.float32
+    both = (exact > 0) & (rough > 0)
+    assert both.float().sum() > 0.9 * (exact > 0).float().sum()
+    torch.testing.assert_close(rough[both], exact[both], rtol=0.1, atol=2.0)
+
+
+class Foreign(torch.nn.Module):
+    """Someone else's crosscoder class, in bfloat16."""
+
+    def __init__(self, weight):
+        super().__init__()
+        self.weight = torch.nn.Parameter(weight.bfloat16())
+
+    def get_activations(self, x, select_features=None):
+        weight = self.weight if select_features is None else self.weight[:, :, select_features]
+        return torch.einsum("bld,ldf->bf", x, weight).relu()
+
+
+def test_foreign_dictionaries(pair):
+    weight = torch.randn(2, WIDTH, N)
+    featurizer = Featurizer(list(pair), Foreign(weight), layer=LAYER)
+    found = featurizer.features(IDS, [4, 1])
+    assert found.dtype == torch.float32 and not found.requires_grad
+    x = torch.stack([states(model, IDS) for model in pair], 1)
+    torch.testing.assert_close(found, torch.einsum("sld,ldf->sf", x, weight).relu()[:, [4, 1]], rtol=0.1, atol=1.0)
+    assert len(featurizer.top(IDS, 5).features) == 5
+    with pytest.raises(TypeError, match="shares need a dictionary of load_dictionary"):
+        featurizer.shares(IDS, [1])
+    sae = SimpleNamespace(encode=lambda x: x @ weight[0])
+    torch.testing.assert_close(Featurizer(pair[0], sae, layer=LAYER).features(IDS, [3]), x[:, 0] @ weight[0][:, [3]])
+
+
+def test_what_does_not_fit(pair, tmp_path):
+    crosscoder, _ = make_dictionary(tmp_path)
+    wide, _ = make_dictionary(tmp_path / "wide", width=WIDTH + 1)
+    placed, _ = make_dictionary(tmp_path, layer=2)
+    configs = [model.config for model in pair]
+    for dictionary, given, layer, message in (
+        (crosscoder, pair[:1], 1, r"reads 2 model\(s\), and 1 were given"),
+        (wide, pair, 1, "width 33, and llama has 32"),
+        (crosscoder, pair, 3, "layer 3 is out of range: llama has 3 layers"),
+        (placed, pair, 1, "trained on layer 2, and layer 1 was asked for"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            Featurizer(list(given), dictionary, layer=layer)
+        with pytest.raises(ValueError, match=message):  # from the configs alone, before any weights
+            check_fit(configs[: len(given)], dictionary, layer, "resid_post")
+    with pytest.raises(ValueError, match="does not say which layer"):
+        Featurizer(list(pair), crosscoder)
+    assert Featurizer(list(pair), placed).layer == 2
+    with pytest.raises(ValueError, match="unknown hook point"):
+        Featurizer(list(pair), crosscoder, layer=1, hook_point="middle")
+    with pytest.raises(ValueError, match=f"41 tokens and the context of LlamaForCausalLM is {CONTEXT}"):
+        Featurizer(list(pair), crosscoder, layer=1).features([3] * 41, [0])
+
+
+def word_tokenizer(*words):
+    tokenizer = Tokenizer(models.WordLevel({word: number for number, word in enumerate(["?", *words])}, unk_token="?"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer)
+
+
+def test_tokenizers_must_agree(pair, crosscoder):
+    base, chat = word_tokenizer("one", "two", "three"), word_tokenizer("one", "two")
+    check_same_tokens("one two", [base, chat])
+    with pytest.raises(ValueError, match=r"\(3 and 3 tokens\): token 2 is 'three' in one and '\?' in the other"):
+        check_same_tokens("one two three", [base, chat])
+    wrapped = [Wrapper(model) for model in pair]
+    wrapped[0].tokenizer, wrapped[1].tokenizer = base, chat
+    featurizer = Featurizer(wrapped, crosscoder, layer=1)
+    assert featurizer.tokenizer is chat
+    featurizer.check_text("two one")
+    with pytest.raises(ValueError, match="disagree"):
+        featurizer.check_text("three")
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama", "gemma3", "bloom"])
+def test_generate(name, tmp_path):
+    model = small_model(name)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 0.3 * torch.randn_like(parameter)
+    model.lm_head.weight = torch.nn.Parameter(torch.randn(VOCAB, WIDTH))  # tied, it would say one token for ever
+    featurizer = Featurizer(model, make_dictionary(tmp_path, n_models=1)[0], layer=LAYER)
+    model.generation_config.eos_token_id = None
+    expected = model.generate(torch.tensor([IDS]), max_new_tokens=12, do_sample=False)[0, len(IDS) :].tolist()
+    assert list(featurizer.generate(IDS, 12)) == expected
+    # A stop token ends it, and is not given out.
+    stop = next(token for token in expected if token != expected[0])
+    model.generation_config.eos_token_id = [63, stop]
+    assert list(featurizer.generate(IDS, 12)) == expected[: expected.index(stop)]
+    # Sampling is reproducible and depends on the seed.
+    model.generation_config.eos_token_id = None
+    runs = [list(featurizer.generate(IDS, 12, temperature=2.0, seed=seed)) for seed in (0, 0, 1)]
+    assert runs[0] == runs[1] != runs[2]
+
+
+def test_generation_is_lazy_bounded_and_stoppable(pair, crosscoder):
+    base, chat = pair
+    chat.generation_config.eos_token_id = None
+    featurizer = Featurizer([base, chat], crosscoder, layer=LAYER)
+    calls = []
+    handle = chat.register_forward_pre_hook(lambda *_: calls.append(1))
+    stream = featurizer.generate(IDS, 1000)
+    assert calls == []
+    first = list(itertools.islice(stream, 2))
+    assert len(calls) == 2
+    stream.close()
+    assert list(stream) == [] and len(calls) == 2
+    handle.remove()
+    assert len(list(featurizer.generate(IDS, 1000))) == CONTEXT - len(IDS)
+    assert first == list(featurizer.generate(IDS, 2))
+    chat.lm_head.weight.data = -base.lm_head.weight.data
+    assert list(featurizer.generate(IDS, 2, model=0)) != list(featurizer.generate(IDS, 2))
+    with pytest.raises(ValueError, match="temperature is -1"):
+        featurizer.generate(IDS, temperature=-1)
+    with pytest.raises(ValueError, match="41 tokens"):
+        featurizer.generate([3] * 41)
+    with pytest.raises(ValueError, match="token id 64"):
+        featurizer.generate([VOCAB])
+    with pytest.raises(RuntimeError, match="NaN logits in torch.float32"):
+        chat.lm_head.weight.data.fill_(float("nan"))
+        next(featurizer.generate(IDS))
+
+
+def test_steering(pair, crosscoder):
+    base, chat = pair
+    chat.generation_config.eos_token_id = None
+    featurizer = Featurizer([base, chat], crosscoder, layer=LAYER)
+    plain = list(featurizer.generate(IDS, 10))
+    assert list(featurizer.generate(IDS, 10, steer=[(3, 0.0)])) == plain
+    steered = list(featurizer.generate(IDS, 10, steer=[(3, 400.0), (5, -2.0)]))
+    assert steered != plain
+    # By hand: the whole sequence again for each token, with the direction added after the layer.
+    direction = 400 * crosscoder.writes([3])[0, 1] - 2 * crosscoder.writes([5])[0, 1]
+    handle = chat.model.layers[LAYER].register_forward_hook(lambda _m, _a, out: out + direction)
+    ids = list(IDS)
+    with torch.no_grad():
+        for _ in range(10):
+            ids.append(int(chat(torch.tensor([ids])).logits[0, -1].argmax()))
+    handle.remove()
+    assert steered == ids[len(IDS) :]
+    assert list(featurizer.generate(IDS, 10)) == plain
+    with pytest.raises(ValueError, match="feature 50 is out of range"):
+        featurizer.generate(IDS, steer=[(50, 1.0)])
