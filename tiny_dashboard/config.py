@@ -118,16 +118,18 @@ class DashboardConfig:
         from tiny_dashboard.featurizer import Featurizer, check_fit
 
         device = resolve_device(self.device)
-        dictionary = load_dictionary(self.dictionary, device=device, **self.which)
-        layer = self.layer if self.layer is not None else dictionary.layer
+        dictionary = load_dictionary(
+            self.dictionary, device=device, layer=self.layer, hook_point=self.hook_point, **self.which
+        )
+        layer, hook_point = dictionary.layer, dictionary.hook_point or "resid_post"
         if layer is None:
-            raise ValueError(f"{self.dictionary} does not say its layer; set layer = N")
+            raise ValueError(f"{self.dictionary} does not say which layer it reads; set layer = N")
         # A mismatch is said before gigabytes of weights are loaded.
         configs = [AutoConfig.from_pretrained(name) for name in self.models]
-        check_fit(configs, dictionary, layer, self.hook_point or dictionary.hook_point or "resid_post")
+        check_fit(configs, dictionary, layer, hook_point)
         models: list[Any] = [AutoModelForCausalLM.from_pretrained(name, dtype=self.dtype) for name in self.models]
         tokenizer = load_tokenizer(self.tokenizer or self.models[-1])
-        featurizer = Featurizer([model.to(device) for model in models], dictionary, tokenizer, layer, self.hook_point)
+        featurizer = Featurizer([model.to(device) for model in models], dictionary, tokenizer, layer, hook_point)
         dashboard = FeaturizerDashboard(featurizer, self.window_size, max_acts)
         dashboard.max_new_tokens = self.max_new_tokens
         return dashboard

@@ -66,11 +66,11 @@ class FeaturizerDashboard(AbstractOnlineFeatureCentricDashboard):
             steer: (feature, strength) pairs; see `Featurizer.generate`.
         """
         ids: list[int] = []
-        before = "".join(self._reader.read(prompt.ids).texts)
+        before = "".join(self.texts(prompt.ids))
         yield prompt
         for token in self.featurizer.generate(prompt.ids, max_new_tokens or self.max_new_tokens, steer=steer):
             ids.append(token)
-            whole = "".join(self._reader.read([*prompt.ids, *ids]).texts)
+            whole = "".join(self.texts([*prompt.ids, *ids]))
             yield self.extend(prompt, whole.removeprefix(before), ids)
 
     def top_features(self, text: str, k: int = 20, *, chat: bool = False) -> TopFeatures:

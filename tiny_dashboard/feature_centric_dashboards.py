@@ -119,7 +119,7 @@ class OfflineFeatureCentricDashboard:
             shown += members[: limit // len(bands) + (place < limit % len(bands))]
         return shown
 
-    def passages(
+    def read(
         self,
         feature_idx: int,
         *,
@@ -127,8 +127,8 @@ class OfflineFeatureCentricDashboard:
         scale: str | float = "example",
         mask_special: bool = False,
         color: Color | None = None,
-    ) -> list[Passage]:
-        """Examples of a feature, readable and ready to be drawn.
+    ) -> list[tuple[Example, Passage]]:
+        """Examples of a feature, each with its passage: readable, and ready to be drawn.
 
         Args:
             feature_idx: the feature.
@@ -152,12 +152,13 @@ class OfflineFeatureCentricDashboard:
             stats = self.stats(feature_idx)
             # The strongest example of all may not be among those shown.
             limit = max([e.max_activation for e in examples] + [stats.max_activation or 0.0 if stats else 0.0]) or None
-        return passages if scale == "example" else share_scale(passages, limit)
+        return list(zip(examples, passages if scale == "example" else share_scale(passages, limit), strict=True))
 
     def fragment(self, feature_idx: int, *, window_size: int | None = None, view: str = "lines", **how: Any) -> Html:
-        """The examples as an HTML fragment; `how` goes to `passages`."""
+        """The examples as an HTML fragment; `how` goes to `read`."""
         window = self.window_size if window_size is None else window_size
-        return examples_html(self.passages(feature_idx, **how), window=window, view=view, note=f"window {window}")
+        passages = [passage for _, passage in self.read(feature_idx, **how)]
+        return examples_html(passages, window=window, view=view, note=f"window {window}")
 
     def generate_html(self, feature_idx: int, use_absolute_max: bool = False) -> Html:
         """A whole self-contained page of one feature, which also shows itself in a notebook.
@@ -461,6 +462,10 @@ class AbstractOnlineFeatureCentricDashboard(ABC):
     def display(self) -> Any:
         """Show the live dashboard, in a notebook or in a browser."""
         return _launch(self)
+
+    def texts(self, ids: Sequence[int]) -> list[str]:
+        """Readable texts of vocabulary ids."""
+        return self._reader.read(ids).texts
 
     @cached_property
     def _reader(self) -> TokenReader:
