@@ -50,6 +50,15 @@ class Batch(NamedTuple):
     resumed: bool = False
     continues: bool = False
 
+    def to(self, device: Any) -> Batch:
+        """The same on another device."""
+        moved = {
+            name: value.to(device, non_blocking=True)
+            for name, value in self._asdict().items()
+            if torch.is_tensor(value)
+        }
+        return self._replace(**moved)
+
 
 def bin_edges() -> list[float]:
     """The histogram's edges, `[N_BINS + 1]`."""
@@ -178,13 +187,14 @@ class State:
     """What is kept of features `first` to `first + n_features`; see the module's text.
 
     Args:
-        tensors: the tensors of `tensors()`, by name.
+        tensors: the tensors of `tensors()`, by name; those named "constant.…" are carried along, features first.
         first: the number of the first feature.
     """
 
     def __init__(self, tensors: dict[str, Tensor], first: int = 0) -> None:
         self.first = first
         self.histogram, self.total = tensors["histogram"], tensors["total"]
+        self.constants = {name: tensor for name, tensor in tensors.items() if name.startswith("constant.")}
         parts = {}
         for kind in ("top", "sample", "open"):
             mine = {name.split(".")[1]: tensor for name, tensor in tensors.items() if name.startswith(kind + ".")}
@@ -207,7 +217,7 @@ class State:
 
     def tensors(self) -> dict[str, Tensor]:
         """All tensors by name, features first."""
-        tensors = {"histogram": self.histogram, "total": self.total}
+        tensors = {"histogram": self.histogram, "total": self.total, **self.constants}
         for kind, slots in (("top", self.top), ("sample", self.sample), ("open", self.open)):
             tensors |= {f"{kind}.{name}": tensor for name, tensor in slots.tensors.items()}
         return tensors
@@ -272,12 +282,17 @@ class State:
         if batch.resumed:
             self._offer([self.open], value * resumed[:, None], batch, payload)
             if not (batch.continues and last == 0):
-                for slots in (self.top, self.sample):
-                    slots.insert_slots(self.open, self.first)
-                self.open.value.zero_()
+                self.close()
         self._offer([self.top, self.sample], value * ~(resumed | continues)[:, None], batch, payload)
         if batch.continues and not (batch.resumed and last == 0):
             self._offer([self.open], value * continues[:, None], batch, payload)
+
+    def close(self) -> State:
+        """End the document that is open, if one is: its best windows compete with the others. Returns itself."""
+        for slots in (self.top, self.sample):
+            slots.insert_slots(self.open, self.first)
+        self.open.value.zero_()
+        return self
 
     def _offer(self, to: list[Slots], value: Tensor, batch: Batch, payload: Payload) -> None:
         for slots in to:

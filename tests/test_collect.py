@@ -1,0 +1,120 @@
+"""Collection from models to dataset, against sorting everything in plain code."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from collect_fixtures import CONTEXT, LAYER, N, make_all, make_corpus
+
+from tiny_dashboard.collect import collect_examples
+from tiny_dashboard.sources import open_examples
+
+torch.set_num_threads(1)
+OPTIONS = {"context": CONTEXT, "top_k": 4, "samples": 3, "batch_size": 3, "block_size": 7, "outlier_norm": None}
+
+
+@pytest.fixture(scope="module")
+def setup(tmp_path_factory):
+    return make_all(tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture(scope="module")
+def corpus():
+    return make_corpus()
+
+
+def collect(setup, corpus, out, **options):
+    pair, dictionary, tokenizer = setup
+    return collect_examples(pair, dictionary, corpus, out, tokenizer=tokenizer, **(OPTIONS | options))
+
+
+def files(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def windows_of(setup, corpus):
+    """`(doc, start, content ids, codes [seq, N])` of every window, one forward pass each."""
+    pair, dictionary, tokenizer = setup
+    for doc, document in enumerate(corpus):
+        if isinstance(document, str):
+            ids = tokenizer(document)["input_ids"][1:]
+            masked = [False] * len(ids)
+        else:
+            text = tokenizer.apply_chat_template(document, tokenize=False)
+            ids = tokenizer(text, add_special_tokens=False)["input_ids"][1:]
+            masked = [i in tokenizer.all_special_ids for i in ids]
+        for start in range(0, len(ids), CONTEXT - 1):
+            window = ids[start : start + CONTEXT - 1]
+            with torch.no_grad():
+                states = [
+                    model(torch.tensor([[0, *window]]), output_hidden_states=True).hidden_states[LAYER + 1][0]
+                    for model in pair
+                ]
+            codes = dictionary.encode(torch.stack(states, 1))[1:]
+            codes[masked[start : start + CONTEXT - 1]] = 0
+            yield doc, start, window, codes
+
+
+def test_equals_sorting_everything(setup, corpus, tmp_path):
+    source = open_examples(collect(setup, corpus, tmp_path / "out"))
+    windows = list(windows_of(setup, corpus))
+    assert len(source) == N
+    n_tokens = sum(len(tokenizer_ids) for _, _, tokenizer_ids, _ in windows)
+    assert source.info.extra["n_tokens"] < n_tokens  # template tokens do not count
+    for feature in range(N):
+        best = {}
+        for doc, start, ids, codes in windows:
+            value = float(codes[:, feature].max())
+            if value > 0 and value > best.get(doc, (0,))[0] + 1e-5:
+                best[doc] = (value, start, ids, codes[:, feature])
+        unique = {}
+        for doc in sorted(best, key=lambda doc: (-round(best[doc][0], 4), doc)):
+            unique.setdefault(tuple(best[doc][2]), (doc, *best[doc]))
+        expected = list(unique.values())
+        found = list(source[feature])
+        top = [example for example in found if example.quantile == 4]
+        assert len(top) == min(OPTIONS["top_k"], len(expected))
+        for example, (doc, value, start, ids, row) in zip(top, expected):
+            assert (example.doc, example.start, example.token_ids) == (str(doc), start, ids)
+            assert example.max_activation == pytest.approx(value, rel=1e-4)
+            np.testing.assert_allclose(example.activations, row, rtol=2e-3, atol=1e-4)
+        values = [example.max_activation for example in found]
+        assert values == sorted(values, reverse=True)
+        assert len({tuple(example.token_ids) for example in found}) == len(found)
+        stats = source.stats(feature)
+        active = torch.cat([codes[:, feature] for *_, codes in windows])
+        active = active[active > 0]
+        assert stats.n_active == sum(stats.histogram) == len(active)
+        if len(active):
+            assert stats.mean_activation == pytest.approx(float(active.mean()), rel=1e-4)
+            assert stats.max_activation == pytest.approx(float(active.max()), rel=1e-4)
+
+
+def test_runs_are_bit_identical(setup, corpus, tmp_path):
+    first = collect(setup, corpus, tmp_path / "a" / "out")
+    second = collect(setup, iter(corpus), tmp_path / "b" / "out", metadata={"corpus": None})
+    assert files(first) == files(second)
+
+
+def test_a_broken_run_goes_on_to_the_same_bits(setup, corpus, tmp_path):
+    whole = collect(setup, corpus, tmp_path / "a" / "out")
+
+    def broken(n):
+        yield from corpus[:n]
+        raise OSError("the network is gone")
+
+    for n in (9, 23):
+        with pytest.raises(OSError) as error:
+            collect(setup, broken(n), tmp_path / "b" / "out", resume=True)
+        assert "--resume" in error.value.__notes__[0]
+    with pytest.raises(FileExistsError, match="--resume"):
+        collect(setup, corpus, tmp_path / "b" / "out")
+    with pytest.raises(ValueError, match="top_k was 4 and is 5"):
+        collect(setup, corpus, tmp_path / "b" / "out", resume=True, top_k=5)
+    with pytest.raises(ValueError, match="corpus has changed"):
+        collect(setup, corpus[1:], tmp_path / "b" / "out", resume=True)
+    again = collect(setup, iter(corpus), tmp_path / "b" / "out", resume=True)
+    assert files(again) == files(whole)
+    assert not (tmp_path / "b" / "out.state").exists()
+    assert collect(setup, corpus, tmp_path / "b" / "out", resume=True) == again

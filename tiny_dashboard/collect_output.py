@@ -1,0 +1,84 @@
+"""A finished state of a collection -> the examples dataset; many shards -> one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from tiny_dashboard.collect_state import FIXED_POINT, State, bin_edges
+from tiny_dashboard.examples import Example, FeatureStats
+from tiny_dashboard.sources.parquet import write_dataset
+
+N_BANDS = 4  # bands of the samples by rank; the top examples are the band above
+PEAK_TOKENS = 5
+
+
+def write_examples(out: Path, parts: Callable[[], Iterable[State]], saved: Mapping[str, Any], tokenizer: Any) -> Path:
+    """Write the dataset of a finished state: the whole folder or nothing.
+
+    Args:
+        out: the folder; it must not exist.
+        parts: gives the sorted parts of the state in order; called twice.
+        saved: what is saved with the state: `meta`, `settings`, `at`.
+        tokenizer: makes snippets, and the tokens where the metadata names no tokenizer.
+    """
+    at = saved["at"]
+    meta = {"n_tokens": at["n_tokens"], "n_tokens_read": at["n_seen"]} | saved["meta"] | {"settings": saved["settings"]}
+    pieces = None if meta.get("tokenizer") else tokenizer.convert_ids_to_tokens
+    examples = (example for part in parts() for example in _examples(part, pieces))
+    stats = (record for part in parts() for record in _stats(part, meta["n_tokens"], tokenizer))
+    return write_dataset(out, examples, stats, meta, tokenizer=tokenizer)
+
+
+def _examples(part: State, pieces: Callable[[list[int]], list[str]] | None) -> Iterator[tuple[int, list[Example]]]:
+    """`(feature, top examples, then samples of texts that are not among them)`, strongest first."""
+    top, sample = ({k: v.cpu().numpy() for k, v in s.tensors.items()} for s in (part.top, part.sample))
+    for i in range(part.n_features):
+        chosen = [(top, k, N_BANDS) for k in range(len(top["value"][i])) if top["value"][i, k] > 0]
+        seen = {top["text"][i, k] for _, k, _ in chosen}
+        drawn = [k for k in range(len(sample["value"][i])) if sample["value"][i, k] > 0]
+        drawn = [k for k in drawn if sample["text"][i, k] not in seen]
+        drawn.sort(key=lambda k: (-sample["value"][i, k], sample["window"][i, k]))
+        chosen += [(sample, k, (len(drawn) - 1 - n) * N_BANDS // len(drawn)) for n, k in enumerate(drawn)]
+        examples = []
+        for rank, (slots, k, band) in enumerate(chosen):
+            ids = slots["tokens"][i, k]
+            ids = ids[ids >= 0]
+            window = int(slots["window"][i, k])
+            examples.append(
+                Example(
+                    float(slots["value"][i, k]),
+                    pieces(ids.tolist()) if pieces else (),
+                    slots["rows"][i, k, : len(ids)].tolist(),
+                    token_ids=ids.tolist(),
+                    rank=rank,
+                    quantile=band,
+                    doc=window >> 32,
+                    start=window & 0xFFFFFFFF,
+                )
+            )
+        yield part.first + i, examples
+
+
+def _stats(part: State, n_tokens: int, tokenizer: Any) -> Iterator[FeatureStats]:
+    edges = bin_edges()
+    histograms, totals, maxima = part.histogram.cpu(), part.total.cpu().tolist(), part.top.value[:, 0].tolist()
+    norms, cosines = (part.constants.get(f"constant.{name}") for name in ("norms", "cosine"))
+    for i, histogram in enumerate(histograms):
+        n_active = int(histogram.sum())
+        filled = histogram.nonzero().flatten().tolist()
+        bins = slice(filled[0], filled[-1] + 1) if filled else slice(0, 0)
+        base, chat = norms[i].tolist() if norms is not None and norms.shape[1] == 2 else (None, None)
+        yield FeatureStats(
+            part.first + i,
+            n_active=n_active,
+            density=n_active / n_tokens if n_tokens else None,
+            max_activation=maxima[i] if n_active else None,
+            mean_activation=totals[i] / FIXED_POINT / n_active if n_active else None,
+            histogram=histogram[bins].tolist(),
+            histogram_edges=edges[bins.start : bins.stop + 1] if filled else (),
+            decoder_norms=() if norms is None else norms[i].tolist(),
+            relative_norm_difference=None if base is None else ((chat - base) / max(base, chat, 1e-12) + 1) / 2,
+            decoder_cosine=None if cosines is None else float(cosines[i]),
+        )
