@@ -124,7 +124,7 @@ def test_sqlite_files_that_cannot_be_read_say_why(tmp_path):
 
 def test_sqlite_locked_by_a_writer(tmp_path, monkeypatch):
     path = make_db(tmp_path / "x.db")
-    monkeypatch.setattr("tiny_dashboard.sources.sqlite_json.TIMEOUT", 0.05)
+    monkeypatch.setattr("tiny_dashboard.sources.database.TIMEOUT", 0.05)
     with closing(sqlite3.connect(path, isolation_level=None)) as writer:
         writer.execute("BEGIN EXCLUSIVE")
         with pytest.raises(TimeoutError, match="locked"):
@@ -136,7 +136,7 @@ def test_sqlite_is_never_written(tmp_path):
     before = path.read_bytes()
     source = open_examples(path)
     with pytest.raises(ValueError, match="readonly"):
-        source._query("DELETE FROM data_table")
+        source._db.query("DELETE FROM data_table")
     assert path.read_bytes() == before
 
 

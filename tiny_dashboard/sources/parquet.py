@@ -18,6 +18,7 @@ import shutil
 import sys
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import fields
 from functools import lru_cache
 from itertools import groupby
@@ -62,7 +63,7 @@ FEATURES_SCHEMA = pa.schema(
         "density": pa.float64(),
         "max_activation": pa.float32(),
         "mean_activation": pa.float32(),
-        "histogram": pa.list_(pa.int64()),
+        "histogram": pa.list_(pa.float64()),  # counts; some other formats have only fractions
         "histogram_edges": pa.list_(pa.float32()),
         "label": pa.string(),
         "top_logits": _LOGITS,
@@ -253,12 +254,9 @@ def write_dataset(
         ValueError: features do not ascend, an example does not hold together, or lacks both tokens and ids.
     """
     folder = Path(folder).absolute()
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise FileExistsError(f"{folder} exists already; name another folder, or remove it first")
-    partial = folder.with_name(f".{folder.name}.partial-{os.getpid()}")
-    try:
+    with whole_folder(folder) as partial:
         for kind in ("examples", "features"):
-            (partial / kind).mkdir(parents=True)
+            (partial / kind).mkdir()
         counts: dict[int, int] = {}
         has_tokenizer = bool((metadata or {}).get("tokenizer"))
         batches = _example_tables(examples, counts, tokenizer, has_tokenizer)
@@ -277,11 +275,26 @@ def write_dataset(
         known = {key: value for key, value in (metadata or {}).items() if key not in layout}
         (partial / "metadata.json").write_text(json.dumps(known | layout, indent=1), encoding="utf-8")
         (partial / "README.md").write_text(_card(folder.name, known, layout), encoding="utf-8")
+    return folder
+
+
+@contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """A folder to write in, which becomes `folder` when all went well and is removed when something did not.
+
+    Raises:
+        FileExistsError: `folder` holds something already.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise FileExistsError(f"{folder} exists already; name another folder, or remove it first")
+    partial = folder.with_name(f".{folder.name}.partial-{os.getpid()}")
+    partial.mkdir(parents=True)
+    try:
+        yield partial
         partial.replace(folder)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
-    return folder
 
 
 def _write_files(root: Path, kind: str, tables: Iterable[pa.Table], features_per_file: int) -> list[dict[str, Any]]:
@@ -443,6 +456,7 @@ def _stats_row(stats: FeatureStats) -> dict[str, Any]:
 def _stats(row: dict[str, Any]) -> FeatureStats:
     for name in ("top_logits", "bottom_logits"):
         row[name] = [[(pair["token"], pair["logit"]) for pair in model] for model in row[name] or ()]
+    row["histogram"] = [int(x) if x.is_integer() else x for x in row["histogram"] or ()]
     return FeatureStats(**{f.name: row[f.name] for f in fields(FeatureStats) if row[f.name] not in (None, [])})
 
 

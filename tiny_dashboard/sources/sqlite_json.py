@@ -6,18 +6,15 @@ Each text is a list of `[max_activation, [token], [activation]]`. Table and colu
 from __future__ import annotations
 
 import json
-import sqlite3
-import threading
 from collections.abc import Sequence
-from contextlib import closing
+from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from tiny_dashboard.examples import Example, ExampleSource, SourceInfo
 from tiny_dashboard.sources.common import strongest_first
+from tiny_dashboard.sources.database import Database, quote, tables_of
 
-HEADER = b"SQLite format 3\0"
-TIMEOUT = 2.0  # seconds to wait for a writer
+Columns = dict[str, tuple[str, int]]  # name -> declared type, and place in the primary key or 0
 
 
 class SqliteJsonExamples(ExampleSource):
@@ -35,11 +32,9 @@ class SqliteJsonExamples(ExampleSource):
     """
 
     def __init__(self, path: str | Path, column_name: str | None = None, table_name: str | None = None) -> None:
-        self.path = Path(path)
-        self._lock = threading.Lock()
-        self._db = connect(self.path)
+        self._db = Database(path)
         try:
-            table, column, key = _locate(self.path, columns_of(self.path, self._db), table_name, column_name)
+            table, column, key = _locate(self._db, table_name, column_name)
         except Exception:
             self._db.close()
             raise
@@ -48,125 +43,67 @@ class SqliteJsonExamples(ExampleSource):
 
     @staticmethod
     def recognises(path: Path) -> bool:
-        """Whether a table has an INTEGER primary key and a TEXT column, and none of another SQLite format."""
-        if not is_sqlite(path):
-            return False
-        with closing(connect(path)) as db:
-            tables = columns_of(path, db)
-        return "activation_details" not in tables
+        """Whether it is a SQLite database with a table of its own, beside or without those of the other formats."""
+        tables = tables_of(path)
+        return "data_table" in tables or (bool(tables) and "activation_details" not in tables)
+
+    @cached_property
+    def _features(self) -> list[int]:
+        rows = self._db.query(f"SELECT {self._key} FROM {self._table} ORDER BY {self._key}")
+        return [row[0] for row in rows]
 
     def features(self) -> Sequence[int]:
-        ids = self.__dict__.get("_features")
-        if ids is None:
-            rows = self._query(f"SELECT {self._key} FROM {self._table} ORDER BY {self._key}")
-            ids = self.__dict__["_features"] = [row[0] for row in rows]
-        return ids
+        return self._features
 
     def __contains__(self, feature: object) -> bool:
         # One indexed look-up; listing the keys of a large file first would take longer than the example itself.
         if not isinstance(feature, int) or not -(2**63) <= feature < 2**63:
             return False
-        return bool(self._query(f"SELECT 1 FROM {self._table} WHERE {self._key} = ?", feature))
+        return bool(self._db.query(f"SELECT 1 FROM {self._table} WHERE {self._key} = ?", feature))
 
     def load(self, feature: int) -> Sequence[Example]:
-        found = self._query(f"SELECT {self._column} FROM {self._table} WHERE {self._key} = ?", feature)
-        if not found:
-            raise KeyError(feature)
+        found = self._db.query(f"SELECT {self._column} FROM {self._table} WHERE {self._key} = ?", feature)
         try:
             rows = json.loads(found[0][0])
         except (TypeError, ValueError) as error:
-            raise ValueError(f"feature {feature} in {self.path} is broken JSON: {error}") from error
+            raise ValueError(f"feature {feature} in {self._db.path} is broken JSON: {error}") from error
         if not isinstance(rows, list):
-            raise ValueError(f"feature {feature} in {self.path} is not a list of examples but {str(rows)[:80]!r}")
+            raise ValueError(f"feature {feature} in {self._db.path} is not a list of examples but {str(rows)[:80]!r}")
         return strongest_first(rows, feature)
 
     def close(self) -> None:
-        with self._lock:
-            self._db.close()
-
-    def _query(self, sql: str, *values: int) -> list[tuple[Any, ...]]:
-        with self._lock:
-            return query(self.path, self._db, sql, *values)
+        self._db.close()
 
 
-def is_sqlite(path: Path) -> bool:
-    """Whether the file begins as every SQLite database does."""
-    if not path.is_file():
-        return False
-    with path.open("rb") as file:
-        return file.read(len(HEADER)) == HEADER
-
-
-def connect(path: Path) -> sqlite3.Connection:
-    """Open a database read-only, for use from any thread under a lock."""
-    if not path.exists():
-        raise FileNotFoundError(f"there is no database {path}")
-    if not path.is_file():
-        raise ValueError(f"{path} is not a file, so it is no SQLite database")
-    if not path.stat().st_size:
-        raise ValueError(f"{path} is empty: it was never written, or its download broke off")
-    if not is_sqlite(path):
-        raise ValueError(f"{path} is not a SQLite database: it does not begin as one does")
-    return sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, check_same_thread=False, timeout=TIMEOUT)
-
-
-def query(path: Path, db: sqlite3.Connection, sql: str, *values: Any) -> list[tuple[Any, ...]]:
-    """Run a query; a locked or damaged file becomes an error that says so."""
-    try:
-        return db.execute(sql, values).fetchall()
-    except sqlite3.OperationalError as error:
-        if "locked" in str(error):
-            raise TimeoutError(f"{path} is locked by a program that writes to it; wait for it, or copy it") from error
-        raise ValueError(f"cannot read {path}: {error}") from error
-    except sqlite3.DatabaseError as error:
-        raise ValueError(f"cannot read {path}: {error}; is the file whole?") from error
-
-
-def columns_of(path: Path, db: sqlite3.Connection) -> dict[str, dict[str, tuple[str, int]]]:
-    """The tables of a database: `{table: {column: (declared type, place in the primary key or 0)}}`."""
-    names = query(path, db, "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'")
-    return {
-        name: {row[1]: (row[2].upper(), row[5]) for row in query(path, db, f"PRAGMA table_info({quote(name)})")}
-        for (name,) in names
-    }
-
-
-def key_of(columns: dict[str, tuple[str, int]]) -> str | None:
+def _key_of(columns: Columns) -> str | None:
     """The name of the INTEGER primary key, if that is the whole key."""
     keys = [(name, kind) for name, (kind, place) in columns.items() if place]
     return keys[0][0] if len(keys) == 1 and keys[0][1] == "INTEGER" else None
 
 
-def _json_column(columns: dict[str, tuple[str, int]]) -> str | None:
+def _json_column(columns: Columns) -> str | None:
     """The column that holds the JSON: the one of the usual name, else the only one of text."""
     text = [name for name, (kind, place) in columns.items() if not place and kind in ("TEXT", "JSON", "")]
     return "examples" if "examples" in columns else text[0] if len(text) == 1 else None
 
 
-def _locate(
-    path: Path, tables: dict[str, dict[str, tuple[str, int]]], table: str | None, column: str | None
-) -> tuple[str, str, str]:
+def _locate(db: Database, table: str | None, column: str | None) -> tuple[str, str, str]:
     """The table, its JSON column and its key; the names that are given must be right."""
     if table is None:
-        usable = [t for t, c in tables.items() if key_of(c) and (column in c if column else _json_column(c))]
+        usable = [t for t, c in db.tables.items() if _key_of(c) and (column in c if column else _json_column(c))]
         if len(usable) != 1 and "data_table" not in usable:
-            names = ", ".join(f"{t} ({', '.join(c)})" for t, c in tables.items()) or "none"
-            raise ValueError(f"{path}: pass table_name and column_name of the examples; the tables: {names}")
+            names = ", ".join(f"{t} ({', '.join(c)})" for t, c in db.tables.items()) or "none"
+            raise ValueError(f"{db.path}: pass table_name and column_name of the examples; the tables: {names}")
         table = "data_table" if "data_table" in usable else usable[0]
-    if table not in tables:
-        raise ValueError(f"{path} has no table {table!r}; its tables: {', '.join(tables) or 'none'}")
-    columns = tables[table]
+    if table not in db.tables:
+        raise ValueError(f"{db.path} has no table {table!r}; its tables: {', '.join(db.tables) or 'none'}")
+    columns = db.tables[table]
     names = ", ".join(f"{name} {kind}" for name, (kind, _) in columns.items())
-    column, key = column or _json_column(columns), key_of(columns)
+    column, key = column or _json_column(columns), _key_of(columns)
     if column not in columns:
-        raise ValueError(f"table {table!r} of {path} has no column {column!r}; its columns: {names}")
+        raise ValueError(f"table {table!r} of {db.path} has no column {column!r}; its columns: {names}")
     if key is None:
         raise ValueError(
-            f"table {table!r} of {path} has no INTEGER PRIMARY KEY as the feature number; its columns: {names}"
+            f"table {table!r} of {db.path} has no INTEGER PRIMARY KEY as the feature number; its columns: {names}"
         )
     return table, column, key
-
-
-def quote(identifier: str) -> str:
-    """An SQL identifier; names come from the database's own list of tables and columns."""
-    return '"' + identifier.replace('"', '""') + '"'

@@ -1,0 +1,72 @@
+"""Any examples, written anew in our layout."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from tiny_dashboard.examples import ExampleSource, SourceInfo
+from tiny_dashboard.sources import open_examples
+from tiny_dashboard.sources.parquet import ParquetExamples, whole_folder, write_dataset
+
+
+def convert(source: Any, folder: str | Path, *, tokenizer: Any = None, progress: bool = True, **options: Any) -> Path:
+    """Read examples feature by feature and write them as a dataset; our own layout is copied as it is.
+
+    Args:
+        source: anything `open_examples` takes; `options` go to it.
+        folder: where to write; it must not exist, or be empty. It is written whole or not at all.
+        tokenizer: the tokenizer of the token ids, or its Hub id or folder. Its name goes into the metadata, and it
+            makes the snippets readable.
+        progress: show a progress bar on stderr.
+
+    Returns:
+        `folder`.
+
+    Raises:
+        FileExistsError: `folder` holds something already.
+        ValueError: a feature cannot be read; it is named. Or there are token ids, and nothing says whose.
+    """
+    from tqdm import tqdm
+
+    examples = open_examples(source, tokenizer=tokenizer, **options)
+    info = examples.info if isinstance(examples, ExampleSource) else SourceInfo("dict")
+    folder = Path(folder).absolute()
+    if type(examples) is ParquetExamples:
+        return _copy(examples, folder)
+    features = sorted(examples)
+    first = next((row for f in features for row in examples[f]), None)
+    if first is not None and not len(first[1]) and info.tokenizer is None:
+        raise ValueError(
+            f"{source} holds token ids and does not say which tokenizer made them; pass tokenizer=, for example "
+            "tokenizer='google/gemma-2-2b' (on the command line: --tokenizer google/gemma-2-2b)"
+        )
+    if isinstance(tokenizer, (str, Path)):
+        from transformers import AutoTokenizer
+
+        tokenizer = AutoTokenizer.from_pretrained(tokenizer)
+    known = {name: getattr(info, name) for name in ("tokenizer", "models", "dictionary", "layer", "hook_point")}
+    metadata = {name: value for name, value in known.items() if value} | dict(info.extra)
+    metadata.setdefault("converted_from", info.format)
+    rows = ((f, examples[f]) for f in tqdm(features, desc="examples", unit=" features", disable=not progress))
+    stats = (
+        record
+        for feature in tqdm(features, desc="statistics", unit=" features", disable=not progress)
+        if isinstance(examples, ExampleSource) and (record := examples.stats(feature)) is not None
+    )
+    return write_dataset(folder, rows, stats, metadata, tokenizer=tokenizer)
+
+
+def _copy(source: ParquetExamples, folder: Path) -> Path:
+    """The same dataset elsewhere; only a tokenizer that was named relative to it is named anew."""
+    with whole_folder(folder) as partial:
+        shutil.copytree(source.path, partial, dirs_exist_ok=True)
+        named, found = source.metadata.get("tokenizer"), source.info.tokenizer
+        if found is not None and found != named:
+            is_folder = Path(found).is_dir()
+            metadata = source.metadata | {"tokenizer": os.path.relpath(found, folder) if is_folder else found}
+            (partial / "metadata.json").write_text(json.dumps(metadata, indent=1), encoding="utf-8")
+    return folder

@@ -1,0 +1,105 @@
+"""SQLite files, read-only: what the three formats that are databases share."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from pathlib import Path
+from typing import Any
+
+HEADER = b"SQLite format 3\0"
+TIMEOUT = 2.0  # seconds to wait for a writer
+
+
+class Database:
+    """One read-only connection, used by one thread at a time.
+
+    Args:
+        path: the file.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is empty, damaged, or no SQLite database.
+        TimeoutError: another process keeps it locked.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = path = Path(path)
+        if not path.exists():
+            raise FileNotFoundError(f"there is no database {path}")
+        if not path.is_file():
+            raise ValueError(f"{path} is not a file, so it is no SQLite database")
+        if not path.stat().st_size:
+            raise ValueError(f"{path} is empty: it was never written, or its download broke off")
+        if not is_sqlite(path):
+            raise ValueError(f"{path} is not a SQLite database: it does not begin as one does")
+        self._lock = threading.Lock()
+        uri = f"{path.resolve().as_uri()}?mode=ro"
+        self._connection = sqlite3.connect(uri, uri=True, check_same_thread=False, timeout=TIMEOUT)
+        try:
+            self.tables = self._read_tables()
+        except Exception:
+            self.close()
+            raise
+
+    def query(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
+        """All rows of a query; names of tables and columns in `sql` must have gone through `quote`.
+
+        Raises:
+            TimeoutError: another process keeps the file locked.
+            ValueError: the file is damaged, or has no such table or column.
+        """
+        try:
+            with self._lock:
+                return self._connection.execute(sql, values).fetchall()
+        except sqlite3.OperationalError as error:
+            if "locked" in str(error):
+                raise TimeoutError(f"{self.path} is locked by a program that writes to it; wait, or copy it") from error
+            raise ValueError(f"cannot read {self.path}: {error}") from error
+        except sqlite3.DatabaseError as error:
+            raise ValueError(f"cannot read {self.path}: {error}; is the file whole?") from error
+
+    def distinct(self, table: str, column: str) -> list[int]:
+        """The different values of an indexed integer column, ascending; jumps from one to the next in the index."""
+        table, column = quote(table), quote(column)
+        rows = self.query(
+            f"WITH RECURSIVE found(x) AS (SELECT min({column}) FROM {table} UNION ALL "
+            f"SELECT (SELECT min({column}) FROM {table} WHERE {column} > x) FROM found WHERE x IS NOT NULL) "
+            "SELECT x FROM found WHERE x IS NOT NULL"
+        )
+        return [row[0] for row in rows]
+
+    def close(self) -> None:
+        """Close the connection."""
+        with self._lock:
+            self._connection.close()
+
+    def _read_tables(self) -> dict[str, dict[str, tuple[str, int]]]:
+        """`{table: {column: (declared type, place in the primary key or 0)}}`."""
+        names = self.query("SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'")
+        return {
+            name: {row[1]: (row[2].upper(), row[5]) for row in self.query(f"PRAGMA table_info({quote(name)})")}
+            for (name,) in names
+        }
+
+
+def is_sqlite(path: Path) -> bool:
+    """Whether the file begins as every SQLite database does."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(len(HEADER)) == HEADER
+
+
+def tables_of(path: Path) -> dict[str, dict[str, tuple[str, int]]]:
+    """The tables of a file; none where it is no SQLite database."""
+    if not is_sqlite(path):
+        return {}
+    db = Database(path)
+    db.close()
+    return db.tables
+
+
+def quote(identifier: str) -> str:
+    """An SQL identifier, whatever it holds."""
+    return '"' + identifier.replace('"', '""') + '"'
