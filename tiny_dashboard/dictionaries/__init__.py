@@ -13,11 +13,33 @@ from typing import Any
 import torch
 
 from ..activations import resolve_device
-from . import crosscoder
+from . import (
+    ckkissane,
+    crosscoder,
+    dictionary_learning,
+    gemma_scope,
+    goodfire,
+    llama_scope,
+    openai,
+    qwen_scope,
+    saelens,
+    sparsify,
+)
 from .checkpoint import Checkpoint
 from .dictionary import Dictionary
 
-FAMILIES = (crosscoder,)
+FAMILIES = (  # the first that matches reads: the more particular before the more general
+    crosscoder,
+    ckkissane,
+    gemma_scope,
+    llama_scope,
+    sparsify,
+    openai,
+    goodfire,
+    qwen_scope,
+    dictionary_learning,
+    saelens,
+)
 
 __all__ = ["Dictionary", "load_dictionary"]
 

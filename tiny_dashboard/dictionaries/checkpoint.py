@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import pickle
+import re
 import zipfile
 from pathlib import Path
 from typing import Any, NoReturn
@@ -16,7 +17,21 @@ from .dictionary import Rows
 
 SUFFIXES = (".safetensors", ".npz", ".pt", ".pth")
 CONFIGS = ("config.json", "cfg.json", "hyperparams.json")
+WEIGHTS = (  # names that say which of several files holds the dictionary
+    "model.safetensors", "sae_weights.safetensors", "sae.safetensors", "params.safetensors", "params.npz", "ae.pt",
+    "cc_weights.pt", "final.safetensors",
+)  # fmt: skip
 EAGER_BYTES = 256 * 2**20  # weights below this are read at once, larger ones row by row until all rows are asked for
+
+
+_HOOKS = (  # the first that matches
+    (r"resid_pre", "resid_pre"),
+    (r"resid_post|(layers|h)[._]\d+(\.output)?$", "resid_post"),
+    (r"hook_z$|(o_proj|c_proj|out_proj|dense)\.input$", "z"),
+    (r"mlp_in|ln2\.hook_normalized$|pre_feedforward_layernorm|mlp\.input$", "mlp_in"),
+    (r"mlp_out|mlp(\.output)?$|post_feedforward_layernorm", "mlp_out"),
+    (r"(attn|attention)(_out)?(\.output)?$|attention_out|attn_out|post_attention_layernorm", "attn_out"),
+)
 
 
 class Checkpoint:
@@ -24,6 +39,8 @@ class Checkpoint:
 
     Args:
         path: the file, or the folder that holds one.
+        where: names it for the readers that take layer, width and such from a name: a Hub id with its path, or
+            the path itself.
         device, dtype: of the tensors that come out.
 
     Raises:
@@ -31,8 +48,9 @@ class Checkpoint:
         ValueError: several weights files, or one that is truncated or holds pickled objects.
     """
 
-    def __init__(self, path: str | Path, *, device: Any = "cpu", dtype: torch.dtype = torch.float32):
+    def __init__(self, path: str | Path, *, where: str = "", device: Any = "cpu", dtype: torch.dtype = torch.float32):
         self.path = _weights_file(Path(path).expanduser())
+        self.where = where or self.path.absolute().as_posix()
         self.device, self.dtype = device, dtype
         self.config = _read_config(self.path)
         content = {name.replace("_orig_mod.", ""): value for name, value in _open(self.path).items()}
@@ -112,6 +130,19 @@ class Checkpoint:
         raise ValueError(f"tensor {name!r} in {self.path.name} has shape {list(self.shape(name))}; expected {expected}")
 
 
+def parse_hook(name: str) -> tuple[int | None, str | None]:
+    """Layer and hook point of a place as the field names it; a place that is not known stays as it is.
+
+    TransformerLens ("blocks.12.hook_resid_post"), modules ("model.layers.5.mlp", "h.3"), their inputs and outputs
+    ("model.layers.5.self_attn.o_proj.input"), and dictionary_learning ("resid_post_layer_8").
+    """
+    layer = re.search(r"(?:^|[^a-z])(?:blocks|layers|h|layer)[._](\d+)", name)
+    for pattern, point in _HOOKS:
+        if re.search(pattern, name):
+            return (int(layer[1]) if layer else None), point
+    return (int(layer[1]) if layer else None), name or None
+
+
 def _lazy(source: Any) -> bool:
     return hasattr(source, "get_shape")
 
@@ -125,6 +156,8 @@ def _weights_file(path: Path) -> Path:
         raise FileNotFoundError(f"there is no dictionary at {path}")
     for files in (sorted(path.iterdir()), sorted(path.rglob("*"))):  # beside the config first, then in subfolders
         found = [file for file in files if file.suffix in SUFFIXES and file.is_file()]
+        named = [file for file in found if file.name in WEIGHTS]
+        found = named if len(named) == 1 else found
         if len(found) == 1:
             return found[0]
         if found:

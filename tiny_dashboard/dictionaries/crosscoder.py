@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from .checkpoint import Checkpoint
-from .dictionary import Activation, Decoupled, Dictionary, ReLU, Threshold
+from .dictionary import Dictionary
+from .functions import Activation, Decoupled, ReLU, Threshold
 
 FAMILY = "CrossCoder"
 EXPECTS = "encoder.weight [L, d, D], encoder.bias [D], decoder.weight [L, D, d]"

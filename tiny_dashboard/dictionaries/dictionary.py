@@ -7,15 +7,15 @@ applies the code norm (a scaling of the shown value by decoder norms) where the 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
 
-Features = Sequence[int]
+from .functions import Activation, Features, take
 
 
 class Rows:
@@ -71,67 +71,6 @@ class Rows:
         if not torch.isfinite(rows).all():
             raise ValueError(f"tensor {self.name!r} holds NaN or infinite weights; the checkpoint is damaged")
         return rows
-
-
-class Activation(Protocol):
-    """Pre-activations `[..., len(features)]` -> shown values; an elementwise one needs no other feature."""
-
-    elementwise: bool
-
-    def __call__(self, pre: Tensor, norm: Tensor | None, features: Features | None) -> Tensor:
-        """`norm` is the code norm, `[len(features)]`; `features` None means all."""
-
-
-def _take(values: Tensor, features: Features | None) -> Tensor:
-    return values if features is None or values.ndim == 0 else values[list(features)]
-
-
-@dataclass(frozen=True, eq=False)
-class ReLU:
-    """relu(pre) * norm."""
-
-    elementwise = True
-
-    def __call__(self, pre: Tensor, norm: Tensor | None, features: Features | None) -> Tensor:
-        return pre.relu() if norm is None else pre.relu() * norm
-
-
-@dataclass(frozen=True, eq=False)
-class Threshold:
-    """relu(pre) * norm where it exceeds the threshold: JumpReLU, and BatchTopK at inference.
-
-    Attributes:
-        threshold: one, or `[D]`.
-        scaled: compare relu(pre) * norm with the threshold, instead of pre.
-    """
-
-    threshold: Tensor
-    scaled: bool = False
-    elementwise = True
-
-    def __call__(self, pre: Tensor, norm: Tensor | None, features: Features | None) -> Tensor:
-        value = pre.relu() if norm is None else pre.relu() * norm
-        return value * ((value if self.scaled else pre) > _take(self.threshold, features))
-
-
-@dataclass(frozen=True, eq=False)
-class Decoupled:
-    """A threshold for each model: the sum over models of v where v = relu(pre) * norm of that model exceeds it.
-
-    Attributes:
-        threshold: `[n_models]`.
-    """
-
-    threshold: Tensor
-    elementwise = True
-
-    def __call__(self, pre: Tensor, norm: Tensor | None, features: Features | None) -> Tensor:
-        assert norm is not None  # [len(features), n_models] here
-        total = torch.zeros_like(pre)
-        for threshold, model_norm in zip(self.threshold, norm.unbind(-1), strict=True):
-            value = pre.relu() * model_norm
-            total += value * (value > threshold)
-        return total
 
 
 @dataclass(frozen=True, eq=False)
@@ -209,7 +148,7 @@ class Dictionary:
         weight = self.encoder.all() if rows is None else self.encoder[rows]
         pre = x.flatten(-2) @ weight.flatten(1).T
         if self.encoder_bias is not None:
-            pre = pre + _take(self.encoder_bias, rows)
+            pre = pre + take(self.encoder_bias, rows)
         values = self.activation(pre, self._norm(rows), rows)
         return values if features is None or rows is not None else values[..., list(features)]
 
@@ -275,6 +214,8 @@ class Dictionary:
     def _input(self, x: Tensor) -> Tensor:
         expected = (self.n_models, self.d_model)
         x = x.to(self.device, self.dtype)
+        if self.hook_point == "z" and x.ndim > 1 and x.shape[-2] * x.shape[-1] == self.d_model:
+            x = x.flatten(-2)  # [..., heads, d_head]
         if self.n_models == 1 and x.shape[-1:] == (self.d_model,):
             x = x.unsqueeze(-2)
         if tuple(x.shape[-2:]) != expected:
