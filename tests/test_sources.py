@@ -53,7 +53,7 @@ def test_what_is_no_source_is_said(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"nowhere\.db"):
         open_examples(tmp_path / "nowhere.db")
     (tmp_path / "notes.txt").write_text("hello")
-    with pytest.raises(ValueError, match=r"notes\.txt is in no known format"):
+    with pytest.raises(ValueError, match=r"notes\.txt is in none of the known formats"):
         open_examples(tmp_path / "notes.txt")
     (tmp_path / "empty.db").touch()
     with pytest.raises(ValueError, match="is empty"):

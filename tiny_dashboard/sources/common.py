@@ -98,7 +98,7 @@ class FileSource(ExampleSource):
     def _parse(self, file: Path) -> Mapping[int, tuple[Sequence[Sequence[Any]], FeatureStats | None]]:
         try:
             return self.parse(file)
-        except (ValueError, KeyError, TypeError, AttributeError, EOFError, zlib.error) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"cannot read {file}: {type(error).__name__}: {error}") from error
 
 
@@ -129,20 +129,20 @@ def bands(bounds: Iterable[Any]) -> dict[Any, int]:
     return {bound: number for number, bound in enumerate(sorted(set(bounds)))}
 
 
-def logits(tokens: Iterable[Any] | None, values: Iterable[float] | None = None) -> list[list[tuple[str, float]]]:
+def logits(tokens: Iterable[Any] | None, values: Iterable[float] | None = None) -> Sequence[list[tuple[str, float]]]:
     """Promoted or suppressed tokens of one model, as `FeatureStats` holds them; NaN where the value is not known."""
     tokens = list(tokens or ())
     if values is None:
         pairs = [(t, float("nan")) if isinstance(t, str) else (str(t[0]), float(t[1])) for t in tokens]
     else:
         pairs = [(str(t), float(v)) for t, v in zip(tokens, values, strict=False)]
-    return [pairs] if pairs else []
+    return [pairs] if pairs else ()
 
 
-def edges_around(centres: Sequence[float]) -> list[float]:
+def edges_around(centres: Sequence[float]) -> Sequence[float]:
     """Edges of equal bins from the bins' centres."""
     if len(centres) < 2:
-        return []
+        return ()
     half = (centres[1] - centres[0]) / 2
     return [c - half for c in centres] + [centres[-1] + half]
 

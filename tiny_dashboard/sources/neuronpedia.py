@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -35,11 +36,11 @@ class NeuronpediaExamples(FileSource):
     @staticmethod
     def recognises(path: Path) -> bool:
         """Whether the first line of the first batch of activations has Neuronpedia's names."""
-        start = head(next(iter(_batches(path, "activations")), path))
+        start = head(_files(path)[0])
         return '"maxValue"' in start and '"values"' in start and '"tokens"' in start
 
     def files(self) -> Iterable[Path]:
-        return _batches(self.path, "activations") or _batches(self.path, "") or [self.path]
+        return _files(self.path)
 
     def parse(self, file: Path) -> Mapping[int, tuple[list[Example], None]]:
         rows: dict[int, list[Mapping[str, Any]]] = {}
@@ -67,11 +68,24 @@ class _Records(FileSource):
 
 
 def read_lines(file: Path) -> Iterator[dict[str, Any]]:
-    """The records of a .jsonl or .jsonl.gz file."""
-    with gzip.open(file, "rb") if file.suffix == ".gz" else file.open("rb") as lines:
-        for line in lines:
-            if line.strip():
-                yield json.loads(line)
+    """The records of a .jsonl or .jsonl.gz file.
+
+    Raises:
+        ValueError: a line is no JSON object, or the file is not whole.
+    """
+    try:
+        with gzip.open(file, "rb") if file.suffix == ".gz" else file.open("rb") as lines:
+            for line in lines:
+                record = json.loads(line)
+                if not isinstance(record, dict):
+                    raise ValueError(f"{str(record)[:80]!r} is not a record")
+                yield record
+    except (ValueError, OSError, EOFError, zlib.error) as error:
+        raise ValueError(f"cannot read {file}: {error}") from error
+
+
+def _files(path: Path) -> list[Path]:
+    return _batches(path, "activations") or _batches(path, "") or [path]
 
 
 def _batches(path: Path, folder: str) -> list[Path]:

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +66,7 @@ def _atoms(path: Path) -> list[Path]:
     return numbered(path / "atoms", ".json") or numbered(path, ".json")
 
 
-def _histogram(hist: Mapping[str, float] | list[float]) -> tuple[list[float], list[float]]:
+def _histogram(hist: Mapping[str, float] | list[float]) -> tuple[list[float], Sequence[float]]:
     """Counts and edges; the viewer's bins are `{left edge: count}`."""
     if isinstance(hist, list):
         return hist, []

@@ -24,7 +24,8 @@ class SaeDashboardExamples(FileSource):
 
     def __init__(self, path: str | Path) -> None:
         super().__init__(path)
-        pairs = re.findall(r'"(model_id|layer|sae_set|sae_id_suffix)":\s*"?([^",}]+)', head(next(iter(self.files()))))
+        before = head(next(iter(self.files()))).split('"features"')[0]
+        pairs = re.findall(r'"(model_id|layer|sae_set|sae_id_suffix)":\s*"?([^",}]+)', before)
         found = {name: value.strip() for name, value in pairs if value.strip() != "null"}
         self.info = SourceInfo(
             "SAEDashboard batches",
