@@ -208,7 +208,7 @@ def test_bad_files(tmp_path, capsys):
         (tmp_path / name).write_bytes(whole.read_bytes()[:300])
         with pytest.raises(ValueError, match=f"{name} (is not a whole|cannot be read)"):
             load_dictionary(tmp_path / name)
-    with pytest.raises(ValueError, match=r"holds 2 weights files \(ae.pt, model.safetensors\)"):
+    with pytest.raises(ValueError, match=r"holds 2 dictionaries that fit \(ae.pt, model.safetensors\); say which"):
         load_dictionary(tmp_path)
     with pytest.raises(ValueError, match="is no weights file"):
         load_dictionary(save(tmp_path / "c", {}, {}) / "config.json")

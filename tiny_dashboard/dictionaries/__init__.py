@@ -27,6 +27,7 @@ from . import (
 )
 from .checkpoint import Checkpoint
 from .dictionary import Dictionary
+from .locate import locate
 
 FAMILIES = (  # the first that matches reads: the more particular before the more general
     crosscoder,
@@ -51,25 +52,34 @@ def load_dictionary(
     dtype: torch.dtype | None = None,
     layer: int | None = None,
     hook_point: str | None = None,
+    revision: str | None = None,
+    subfolder: str | None = None,
+    width: int | str | None = None,
+    l0: int | str | None = None,
     family: str | None = None,
     **options: Any,
 ) -> Dictionary:
     """Load a dictionary of any known family.
 
     Args:
-        source: a folder or a weights file.
+        source: a weights file, a folder, or a Hub id "owner/name", which may be followed by a path in the repository.
         device: where it computes; "auto" and None mean cuda, mps, cpu, whichever is there first.
         dtype: in what it computes and what it returns; float32 by default, whatever the checkpoint is stored in.
-        layer, hook_point: where it reads, for a checkpoint that does not say.
+        layer, hook_point: where it reads, for a checkpoint that does not say; they also select one of many.
+        revision: of the Hub repository.
+        subfolder, width, l0: select one dictionary where the source holds many; see `locate.choose`.
         family: name of the family, where telling it from the tensors goes wrong.
         options: conventions of one family; its `read` names them.
 
     Raises:
         FileNotFoundError: there is no such dictionary.
-        ValueError: the family is not known, or the checkpoint is damaged; the message says what was found.
+        ValueError: no or several dictionaries fit, the family is not known, the checkpoint is damaged, or it reads
+            another layer or hook point than asked for; the message says what was found.
         TypeError: an option that this family does not have.
     """
-    checkpoint = Checkpoint(source, device=resolve_device(device), dtype=dtype or torch.float32)
+    which = {"subfolder": subfolder, "layer": layer, "width": width, "l0": l0, "hook_point": hook_point}
+    path, where = locate(source, revision=revision, **which)
+    checkpoint = Checkpoint(path, where=where, device=resolve_device(device), dtype=dtype or torch.float32)
     known = {module.FAMILY: module for module in FAMILIES}
     if family is not None and family not in known:
         raise ValueError(f"family {family!r} is unknown; expected one of {', '.join(known)}")
@@ -82,8 +92,12 @@ def load_dictionary(
     if wrong := sorted(set(options) - set(allowed)):
         raise TypeError(f"{reader.FAMILY} has no option {', '.join(wrong)}; it has {', '.join(allowed) or 'none'}")
     dictionary = reader.read(checkpoint, **options)
+    for name, asked in (("layer", layer), ("hook_point", hook_point)):
+        stored = getattr(dictionary, name)
+        if asked is not None and stored not in (None, asked):
+            raise ValueError(f"{where} reads {name} {stored}, and {name} {asked} was asked for")
     return dataclasses.replace(
         dictionary,
-        layer=dictionary.layer if layer is None else layer,
-        hook_point=hook_point or dictionary.hook_point,
+        layer=layer if dictionary.layer is None else dictionary.layer,
+        hook_point=dictionary.hook_point or hook_point,
     )

@@ -14,13 +14,8 @@ import torch
 from torch import Tensor
 
 from .dictionary import Rows
+from .locate import CONFIGS
 
-SUFFIXES = (".safetensors", ".npz", ".pt", ".pth")
-CONFIGS = ("config.json", "cfg.json", "hyperparams.json")
-WEIGHTS = (  # names that say which of several files holds the dictionary
-    "model.safetensors", "sae_weights.safetensors", "sae.safetensors", "params.safetensors", "params.npz", "ae.pt",
-    "cc_weights.pt", "final.safetensors",
-)  # fmt: skip
 EAGER_BYTES = 256 * 2**20  # weights below this are read at once, larger ones row by row until all rows are asked for
 
 
@@ -38,19 +33,17 @@ class Checkpoint:
     """A weights file and the JSON beside it.
 
     Args:
-        path: the file, or the folder that holds one.
-        where: names it for the readers that take layer, width and such from a name: a Hub id with its path, or
+        path: the weights file.
+        where: names it, for the readers that take layer, width and such from a name: a Hub id with the path in it, or
             the path itself.
         device, dtype: of the tensors that come out.
 
     Raises:
-        FileNotFoundError: there is nothing there, or no weights file in the folder.
-        ValueError: several weights files, or one that is truncated or holds pickled objects.
+        ValueError: the file is truncated or holds pickled objects, or the JSON is none.
     """
 
-    def __init__(self, path: str | Path, *, where: str = "", device: Any = "cpu", dtype: torch.dtype = torch.float32):
-        self.path = _weights_file(Path(path).expanduser())
-        self.where = where or self.path.absolute().as_posix()
+    def __init__(self, path: Path, *, where: str = "", device: Any = "cpu", dtype: torch.dtype = torch.float32):
+        self.path, self.where = path, where or path.absolute().as_posix()
         self.device, self.dtype = device, dtype
         self.config = _read_config(self.path)
         content = {name.replace("_orig_mod.", ""): value for name, value in _open(self.path).items()}
@@ -145,25 +138,6 @@ def parse_hook(name: str) -> tuple[int | None, str | None]:
 
 def _lazy(source: Any) -> bool:
     return hasattr(source, "get_shape")
-
-
-def _weights_file(path: Path) -> Path:
-    if path.is_file():
-        if path.suffix not in SUFFIXES:
-            raise ValueError(f"{path} is no weights file; expected one of {', '.join(SUFFIXES)}")
-        return path
-    if not path.is_dir():
-        raise FileNotFoundError(f"there is no dictionary at {path}")
-    for files in (sorted(path.iterdir()), sorted(path.rglob("*"))):  # beside the config first, then in subfolders
-        found = [file for file in files if file.suffix in SUFFIXES and file.is_file()]
-        named = [file for file in found if file.name in WEIGHTS]
-        found = named if len(named) == 1 else found
-        if len(found) == 1:
-            return found[0]
-        if found:
-            names = ", ".join(str(file.relative_to(path)) for file in found[:8]) + (", …" if len(found) > 8 else "")
-            raise ValueError(f"{path} holds {len(found)} weights files ({names}); name one of them")
-    raise FileNotFoundError(f"{path} holds no weights file ({', '.join('*' + suffix for suffix in SUFFIXES)})")
 
 
 def _read_config(weights: Path) -> dict[str, Any]:

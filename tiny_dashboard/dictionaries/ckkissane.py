@@ -43,7 +43,7 @@ def read(checkpoint: Checkpoint, *, input_scale: Sequence[float] | None = None) 
         encoder_bias=checkpoint.tensor("b_enc", n_features),
         decoder_rows=checkpoint.rows("W_dec", "DLd", D=n_features, L=n_models, d=width),
         activation=ReLU(),
-        prepare=lambda x: x * scale[:, None],
+        prepare=lambda x: x * scale.to(x)[:, None],
         output_scale=1 / scale,
         layer=layer,
         hook_point=hook_point if layer is not None else None,

@@ -98,4 +98,4 @@ def _input_normalisation(
         scale = checkpoint.tensor("activation_global_scale", n_models)
     else:
         scale = checkpoint.scalar("target_rms", 1.0) / (std.square().sum(-1) + 1e-8).sqrt()
-    return (lambda x: (x - mean) * scale[:, None]), scale
+    return (lambda x: (x - mean.to(x)) * scale.to(x)[:, None]), scale

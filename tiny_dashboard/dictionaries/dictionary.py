@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -39,28 +39,33 @@ class Rows:
         self._all: Tensor | None = None
         self._lock = threading.Lock()
 
+    def to(self, device: Any) -> Rows:
+        """The same rows on another device."""
+        source, everything = self._source, self._all
+        if everything is not None:
+            return Rows(everything.to(device), "DLd", name=self.name, device=device, dtype=self.dtype)
+        return Rows(source, self._layout, name=self.name, device=device, dtype=self.dtype)
+
     def __getitem__(self, features: Features) -> Tensor:
         """Rows `[len(features), n_models, d]` of the chosen features."""
+        index, source = torch.as_tensor(features, dtype=torch.long), self._source
         if self._all is not None:
-            return self._all[torch.as_tensor(features, dtype=torch.long, device=self.device)]
-        axis, source = self._layout.index("D"), self._source
+            return self._all[index.to(self.device)]
+        axis = self._layout.index("D")
         if isinstance(source, Tensor):
-            return self._arrange(
-                source.index_select(axis, torch.as_tensor(features, dtype=torch.long).to(source.device))
-            )
+            return self._arrange(source.index_select(axis, index.to(source.device)))
+        if not len(index):
+            return torch.empty(0, *self.shape[1:], device=self.device, dtype=self.dtype)
         before = (slice(None),) * axis
-        parts = [source[(*before, slice(feature, feature + 1))] for feature in features]
-        return (
-            self._arrange(torch.cat(parts, axis))
-            if parts
-            else torch.empty(0, *self.shape[1:]).to(self.device, self.dtype)
-        )
+        parts = [source[(*before, slice(feature, feature + 1))] for feature in index.tolist()]
+        return self._arrange(torch.cat(parts, axis))
 
     def all(self) -> Tensor:
         """All rows, `[D, n_models, d]`; read once and kept."""
         with self._lock:
             if self._all is None:
                 self._all = self._arrange(self._source if isinstance(self._source, Tensor) else self._source[:])
+                self._source = None  # its memory, where it is in another layout
             return self._all
 
     def _arrange(self, tensor: Tensor) -> Tensor:
@@ -128,6 +133,11 @@ class Dictionary:
         """In what it computes, and of what it returns."""
         return self.encoder.dtype
 
+    def to(self, device: Any) -> Dictionary:
+        """The same dictionary, computing on another device."""
+        rows = self.decoder_rows
+        return replace(self, encoder=self.encoder.to(device), decoder_rows=None if rows is None else rows.to(device))
+
     def encode(self, x: Tensor, features: Features | None = None) -> Tensor:
         """Feature activations, by the family's own formula.
 
@@ -148,7 +158,7 @@ class Dictionary:
         weight = self.encoder.all() if rows is None else self.encoder[rows]
         pre = x.flatten(-2) @ weight.flatten(1).T
         if self.encoder_bias is not None:
-            pre = pre + take(self.encoder_bias, rows)
+            pre = pre + take(self.encoder_bias, rows, pre)
         values = self.activation(pre, self._norm(rows), rows)
         return values if features is None or rows is not None else values[..., list(features)]
 
@@ -183,7 +193,7 @@ class Dictionary:
         if norm is not None:
             total = norm.sum(-1) if norm.ndim == 2 else norm
             directions = directions / total.clamp_min(1e-8)[:, None, None]
-        return directions if self.output_scale is None else directions * self.output_scale[:, None]
+        return directions if self.output_scale is None else directions * self.output_scale.to(directions)[:, None]
 
     def decoder_norms(self) -> Tensor:
         """Norms of all decoder directions, `[n_features, n_models]`; computed once."""

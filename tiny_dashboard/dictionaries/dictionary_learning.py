@@ -79,7 +79,7 @@ def read(
         encoder_bias=None if name == "GatedAutoEncoder" else checkpoint.tensor(bias_name, n_features),
         decoder_rows=checkpoint.rows(*(("decoder.weight", "dD") if linear else ("W_dec", "Dd")), D=n_features, d=width),
         activation=activation,
-        prepare=lambda x: (x - mean) * scale - centre,
+        prepare=lambda x: (x - mean.to(x)) * scale.to(x) - centre.to(x),
         code_norm=decoder_norm if scaled else None,
         output_scale=1 / (scale.reshape(1) + 1e-8),
         layer=trainer.get("layer", layer),

@@ -32,9 +32,9 @@ def layer_norm(x: Tensor) -> Tensor:
     return x / (x.std(-1, keepdim=True) + 1e-5)
 
 
-def take(values: Tensor, features: Features | None) -> Tensor:
-    """The chosen features' values of `[D]` or of one value for all."""
-    return values if features is None or values.ndim == 0 else values[list(features)]
+def take(values: Tensor, features: Features | None, like: Tensor) -> Tensor:
+    """The chosen features' part of `[D]` values (or the one value for all), where `like` is and in its dtype."""
+    return (values if features is None or values.ndim == 0 else values[list(features)]).to(like)
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +72,7 @@ class Threshold:
 
     def __call__(self, pre: Tensor, norm: Tensor | None, features: Features | None) -> Tensor:
         value = pre.relu() if norm is None else pre.relu() * norm
-        return value * ((value if self.scaled else pre) > take(self.threshold, features))
+        return value * ((value if self.scaled else pre) > take(self.threshold, features, pre))
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,8 +117,8 @@ class Gated:
     elementwise = True
 
     def __call__(self, pre: Tensor, norm: Tensor | None, features: Features | None) -> Tensor:
-        size = (take(self.r_mag, features).exp() * pre + take(self.mag_bias, features)).relu()
-        value = size * (pre + take(self.gate_bias, features) > 0)
+        size = (take(self.r_mag, features, pre).exp() * pre + take(self.mag_bias, features, pre)).relu()
+        value = size * (pre + take(self.gate_bias, features, pre) > 0)
         return value if norm is None else value * norm
 
 
@@ -136,7 +136,7 @@ class Decoupled:
     def __call__(self, pre: Tensor, norm: Tensor | None, features: Features | None) -> Tensor:
         assert norm is not None  # [len(features), n_models] here
         total = torch.zeros_like(pre)
-        for threshold, model_norm in zip(self.threshold, norm.unbind(-1), strict=True):
+        for threshold, model_norm in zip(self.threshold.to(pre), norm.unbind(-1), strict=True):
             value = pre.relu() * model_norm
             total += value * (value > threshold)
         return total

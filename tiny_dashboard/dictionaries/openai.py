@@ -40,6 +40,6 @@ def read(checkpoint: Checkpoint) -> Dictionary:
         encoder_bias=checkpoint.tensor("latent_bias", n_features),
         decoder_rows=encoder if tied else checkpoint.rows("decoder.weight", "dD", D=n_features, d=width),
         activation=activation,
-        prepare=lambda x: (layer_norm(x) if name == "TopK" else x) - centre,
+        prepare=lambda x: (layer_norm(x) if name == "TopK" else x) - centre.to(x),
         notes=("inputs are layer-normed",) if name == "TopK" else (),
     )

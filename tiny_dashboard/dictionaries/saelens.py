@@ -87,6 +87,6 @@ def _preparation(scale: float, normalise: str, centre: Tensor | None, width: int
             x = layer_norm(x)
         elif normalise == "constant_norm_rescale":
             x = x * (width**0.5 / x.norm(dim=-1, keepdim=True))
-        return x if centre is None else x - centre
+        return x if centre is None else x - centre.to(x)
 
     return prepare

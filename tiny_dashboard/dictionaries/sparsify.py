@@ -42,7 +42,7 @@ def read(checkpoint: Checkpoint, *, k: int | None = None) -> Dictionary:
         encoder_bias=checkpoint.tensor("encoder.bias", n_features),
         decoder_rows=checkpoint.rows("W_dec", "Dd", D=n_features) if "W_dec" in checkpoint else None,
         activation=TopK(int(k), groups=activation == "groupmax"),
-        prepare=None if centre is None else lambda x: x - centre,
+        prepare=None if centre is None else lambda x: x - centre.to(x),
         layer=layer,
         hook_point=hook_point if layer is not None else None,
     )
