@@ -104,7 +104,7 @@ def _says(file: str, key: str, value: Any) -> bool:
         return file == str(value) or file.startswith(str(value).rstrip("/") + "/")
     said = _value(file, key)
     if key == "width" and isinstance(value, int):
-        value = f"{value >> 20}m" if value >= 2**20 else f"{value >> 10}k" if value >= 2**10 else value
+        value = f"{value // 10**6}m" if value >= 10**6 else f"{value // 1000}k"  # 65536 is called 65k
     return said == str(value) or (key == "hook_point" and said in SYNONYMS.get(value, ()))
 
 
