@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from tiny_dashboard.collect_state import FIXED_POINT, State, bin_edges
 from tiny_dashboard.examples import Example, FeatureStats
 from tiny_dashboard.sources.parquet import write_dataset
+from tiny_dashboard.text import TokenReader
 
 N_BANDS = 4  # bands of the samples by rank; the top examples are the band above
 PEAK_TOKENS = 5
@@ -65,10 +67,16 @@ def _stats(part: State, n_tokens: int, tokenizer: Any) -> Iterator[FeatureStats]
     edges = bin_edges()
     histograms, totals, maxima = part.histogram.cpu(), part.total.cpu().tolist(), part.top.value[:, 0].tolist()
     norms, cosines = (part.constants.get(f"constant.{name}") for name in ("norms", "cosine"))
+    value, window_rows, tokens = (part.top.tensors[name].cpu() for name in ("value", "rows", "tokens"))
+    peaks = tokens.gather(2, window_rows.argmax(2, keepdim=True)).squeeze(2)  # [D, K]
+    reader = TokenReader(tokenizer)
+    shares = part.top.shares.cpu()
     for i, histogram in enumerate(histograms):
         n_active = int(histogram.sum())
         filled = histogram.nonzero().flatten().tolist()
         bins = slice(filled[0], filled[-1] + 1) if filled else slice(0, 0)
+        held = value[i] > 0
+        common = Counter(peaks[i][held].tolist()).most_common(PEAK_TOKENS)
         base, chat = norms[i].tolist() if norms is not None and norms.shape[1] == 2 else (None, None)
         yield FeatureStats(
             part.first + i,
@@ -81,4 +89,6 @@ def _stats(part: State, n_tokens: int, tokenizer: Any) -> Iterator[FeatureStats]
             decoder_norms=() if norms is None else norms[i].tolist(),
             relative_norm_difference=None if base is None else ((chat - base) / max(base, chat, 1e-12) + 1) / 2,
             decoder_cosine=None if cosines is None else float(cosines[i]),
+            peak_tokens=[(reader.read([token, token]).texts[1], count) for token, count in common],
+            model_shares=shares[i][held].mean(0).tolist() if n_active and shares.shape[2] else (),
         )

@@ -56,6 +56,8 @@ class FeatureStats:
         relative_norm_difference: `((norm_chat - norm_base) / max(norm_base, norm_chat) + 1) / 2`: 0 is base only,
             0.5 is shared, 1 is chat only.
         decoder_cosine: cosine between the two models' decoder directions.
+        peak_tokens: the tokens that are most often the peak of its examples, `(token, count)`, commonest first.
+        model_shares: each model's part of what speaks for the feature at these peaks, `[n_models]`; they sum to 1.
     """
 
     feature: int
@@ -71,6 +73,8 @@ class FeatureStats:
     decoder_norms: Sequence[float] = ()
     relative_norm_difference: float | None = None
     decoder_cosine: float | None = None
+    peak_tokens: Sequence[tuple[str, int]] = ()
+    model_shares: Sequence[float] = ()
 
 
 @dataclass(frozen=True)

@@ -71,6 +71,8 @@ FEATURES_SCHEMA = pa.schema(
         "decoder_norms": pa.list_(pa.float32()),
         "relative_norm_difference": pa.float32(),
         "decoder_cosine": pa.float32(),
+        "peak_tokens": pa.list_(pa.struct([("token", pa.string()), ("count", pa.int64())])),
+        "model_shares": pa.list_(pa.float32()),
     }
 )
 
@@ -173,6 +175,8 @@ class ParquetExamples(ExampleSource):
             table = (self._stats_group if kind == "features" else self._read_group)(name, group)
             found = np.flatnonzero(table.column("feature").to_numpy() == feature)
             return table.slice(found[0], len(found)) if len(found) else None
+        except (ConnectionError, PermissionError):
+            raise
         except (pa.ArrowException, OSError) as error:
             raise ValueError(f"feature {feature}: cannot read {self.path}/{name}: {error}") from error
 
@@ -453,6 +457,7 @@ def _stats_row(stats: FeatureStats) -> dict[str, Any]:
     row = {f.name: getattr(stats, f.name) for f in fields(stats)}
     for name in ("top_logits", "bottom_logits"):
         row[name] = [[{"token": t, "logit": x} for t, x in model] for model in row[name]]
+    row["peak_tokens"] = [{"token": t, "count": n} for t, n in row["peak_tokens"]]
     # An empty list says nothing; a null says so in the viewer too.
     return {k: None if isinstance(v, (list, tuple)) and not v else v for k, v in row.items()}
 
@@ -460,8 +465,9 @@ def _stats_row(stats: FeatureStats) -> dict[str, Any]:
 def _stats(row: dict[str, Any]) -> FeatureStats:
     for name in ("top_logits", "bottom_logits"):
         row[name] = [[(pair["token"], pair["logit"]) for pair in model] for model in row[name] or ()]
+    row["peak_tokens"] = [(pair["token"], pair["count"]) for pair in row.get("peak_tokens") or ()]
     row["histogram"] = [int(x) if x.is_integer() else x for x in row["histogram"] or ()]
-    return FeatureStats(**{f.name: row[f.name] for f in fields(FeatureStats) if row[f.name] not in (None, [])})
+    return FeatureStats(**{f.name: row[f.name] for f in fields(FeatureStats) if row.get(f.name) not in (None, [])})
 
 
 def _card(name: str, known: Mapping[str, Any], layout: Mapping[str, Any]) -> str:
