@@ -254,19 +254,20 @@ def test_a_split_character_stands_where_it_is_complete():
     shared = token_texts(["Ġ", "Ã", "©Ã", "©"])
     assert shared.texts == [" ", "", "é", "é"]
     assert shared.chips == {1: "C3", 2: "C3"}
+    assert token_texts(["Ġ", "Ã", "", "©"]).texts == [" ", "", "", "é"]
 
 
 def test_without_a_tokenizer_the_marks_tell():
     assert token_texts(["The", "ĠcafÃ©", "Ċ", "ĉ"]).texts == ["The", " café", "\n", "\t"]
     assert token_texts(["<s>", "▁Hi", "<0x0A>", "é"]).texts == ["<s>", " Hi", "\n", "é"]
     assert token_texts(["Hi", "<0x0A>"]).texts == ["Hi", "\n"]
-    for plain in (["The", " café", "\n"], ["é", "Ã"], [" Ġużeppi", " x"], ["##", "[CLS]"], []):
+    for plain in (["The", " café", "\n"], ["é", "Ã"], [" Ġ", "é"], ["##", "[CLS]"], []):
         assert token_texts(plain) == (plain, {})
     assert token_texts(["<|a b|>", "Ġx"]).texts == ["<|a b|>", " x"]
 
 
 def test_readable_texts_and_foreign_pieces_beside_a_tokenizer():
-    stored = ["The", " café", " from", "\n", "é"]
+    stored = [" The", " café", " from", "\n", "é"]
     for tokenizer in (byte_level(), sentencepiece("prepend"), wordpiece(), EXACT["slow byte-level"]()):
         assert token_texts(stored, tokenizer).texts == stored
     assert token_texts(["▁foreign", "<0x0A>"], byte_level()).texts == [" foreign", "\n"]
@@ -301,6 +302,10 @@ def test_wordpiece_and_slow_tokenizers_join_as_they_do_themselves(tmp_path):
     assert token_texts(slow("unable hello").input_ids, slow).texts == ["[CLS]", " un", "able", " hello", " [SEP]"]
     chars = SlowChars()
     assert token_texts(chars("a-b").input_ids, chars).texts == ["a", "-", "b"]
+    chars.ids = {"x": 0, "a@@": 1, "b": 2}  # the marks of subword-nmt
+    chars.byte_chars = list(chars.ids)
+    chars.convert_tokens_to_string = lambda tokens: " ".join(tokens).replace("@@ ", "")
+    assert token_texts([0, 1, 2], chars).texts == ["x", " a@@", "b"]
 
 
 @pytest.mark.parametrize(
@@ -316,6 +321,14 @@ def test_an_id_outside_the_vocabulary_is_named(name, bad):
     tokenizer = EXACT[name]()
     with pytest.raises(ValueError, match=rf"token id {bad} is outside .* {len(tokenizer)} tokens"):
         token_texts([3, bad], tokenizer)
+
+
+def test_a_vocabulary_with_holes():
+    backend = Tokenizer(models.WordLevel({"a": 0, "x": 70, "[UNK]": 1}, unk_token="[UNK]"))
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="[UNK]")
+    assert token_texts([70, 0], tokenizer).texts == ["x", " a"]
+    with pytest.raises(ValueError, match="token id 69 is outside"):
+        token_texts([69], tokenizer)
 
 
 @pytest.mark.parametrize("tokens", ["text", 5, [1, "a"], [[1, 2]], [1.5], [None], torch.tensor([[1, 2]])])
@@ -383,6 +396,9 @@ def test_an_unknown_word_is_text():
     encoded = encode_text("hello zzz", wordpiece())
     assert encoded.ids == [6, 0]
     assert encoded.special == [False, False]
+    one_for_all = dict.fromkeys(("unk_token", "bos_token", "eos_token"), "<|endoftext|>")  # as GPT-2 has it
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=byte_level().backend_tokenizer, **one_for_all)
+    assert sum(encode_text("a<|endoftext|>b", tokenizer).special) == 1
 
 
 def turns_shown(encoded: EncodedText, tokenizer) -> str:

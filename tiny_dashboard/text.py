@@ -257,11 +257,10 @@ def encode_text(text: str, tokenizer: Any, *, chat: bool = False, generation_pro
         raise ValueError(
             f"character {surrogate.start()} is a lone surrogate ({surrogate[0]!r}), which no tokenizer takes: remove it"
         )
-    prefix_ids = _prefix_ids(tokenizer)
-    prefix = "".join(tokenizer.convert_ids_to_tokens(prefix_ids))
+    prefix = "".join(tokenizer.convert_ids_to_tokens(_prefix_ids(tokenizer)))
     # Special tokens are maskable; an unknown word is not, unless one token serves as BOS and EOS too (GPT-2).
     maskable = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
-    maskable |= {*prefix_ids, *tokenizer.all_special_ids}
+    maskable.update(tokenizer.all_special_ids)
     maskable -= {tokenizer.unk_token_id} - {tokenizer.bos_token_id, tokenizer.eos_token_id}
     if not chat:
         plain = text.removeprefix(prefix)  # a BOS that was typed is the one that the tokenizer adds
