@@ -201,9 +201,9 @@ class Dictionary:
 
     def check_features(self, features: Features) -> None:
         """Raises a `ValueError` that names the first feature out of range."""
-        for feature in features:
-            if not 0 <= feature < self.n_features:
-                raise ValueError(f"feature {feature} is out of range: the dictionary has {self.n_features} features")
+        if len(features) and not 0 <= min(features) <= max(features) < self.n_features:
+            wrong = next(feature for feature in features if not 0 <= feature < self.n_features)
+            raise ValueError(f"feature {wrong} is out of range: the dictionary has {self.n_features} features")
 
     @property
     def _decoder(self) -> Rows:
