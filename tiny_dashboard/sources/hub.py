@@ -51,8 +51,8 @@ def fetch(dataset: str, inside: str = "", revision: str | None = None) -> Exampl
             try:
                 file = Path(hf_hub_download(dataset, "metadata.json", repo_type="dataset", revision=revision))
                 return HubExamples(dataset, file.parent.name, file.parent)
-            except LocalEntryNotFoundError:
-                pass  # not reachable, or asked to stay offline: what follows finds an earlier download, or says so
+            except LocalEntryNotFoundError as error:
+                return _downloaded_before(dataset, inside, revision, error)
             except EntryNotFoundError:
                 pass  # not of our layout
         return _download(dataset, inside, revision)
@@ -176,18 +176,14 @@ class _Window(io.RawIOBase):
 def _download(dataset: str, inside: str, revision: str | None) -> Path:
     """Download the files of another format, and the small ones beside them."""
     from huggingface_hub import HfApi, snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+    from huggingface_hub.errors import HfHubHTTPError, HTTPError, OfflineModeIsEnabled
 
     try:
         info = HfApi().dataset_info(dataset, revision=revision, files_metadata=True)
     except HfHubHTTPError:
         raise  # the Hub answered: this is about the dataset
-    except (OfflineModeIsEnabled, HTTPError, OSError) as error:
-        try:
-            folder = Path(snapshot_download(dataset, repo_type="dataset", revision=revision, local_files_only=True))
-        except LocalEntryNotFoundError:
-            raise ConnectionError(f"the Hub cannot be reached, and {dataset} was not downloaded before") from error
-        return folder / inside
+    except (OfflineModeIsEnabled, HTTPError) as error:
+        return _downloaded_before(dataset, inside, revision, error)
     sizes = {file.rfilename: file.size or 0 for file in info.siblings or ()}
     wanted = _wanted(dataset, sizes, inside)
     # Said first, since it can be gigabytes. The Hub's client shows the bar, resumes, and keeps the file.
@@ -195,6 +191,24 @@ def _download(dataset: str, inside: str, revision: str | None) -> Path:
     print(f"{dataset}: {len(wanted)} files, {total / 1e6:,.1f} MB, downloaded once", file=sys.stderr)
     folder = Path(snapshot_download(dataset, repo_type="dataset", revision=info.sha, allow_patterns=wanted))
     return folder / inside
+
+
+def _downloaded_before(dataset: str, inside: str, revision: str | None, why: Exception) -> Path:
+    """Where the Hub cannot be reached: the folder of an earlier download, or the reason."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        folder = snapshot_download(dataset, repo_type="dataset", revision=revision, local_files_only=True)
+    except LocalEntryNotFoundError as missing:
+        # A snapshot that lacks files is what we made: we asked for some only.
+        folder = getattr(missing, "snapshot_path", "")
+        if not folder:
+            reason = str(why.__cause__ or why).splitlines()[0]
+            raise ConnectionError(
+                f"the Hub cannot be reached, and {dataset} was not downloaded before ({reason})"
+            ) from why
+    return Path(folder) / inside
 
 
 def _wanted(dataset: str, sizes: dict[str, int], inside: str) -> list[str]:

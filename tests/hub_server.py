@@ -1,0 +1,201 @@
+"""A stand-in for the Hugging Face Hub on loopback, for the true clients: set HF_ENDPOINT to `Hub.url`.
+
+It serves datasets from folders: their information, trees, files and byte ranges of these; files ending in .parquet and
+.db are redirected, as large files are on the Hub. It counts requests and bytes, and can refuse, fail and cut short.
+"""
+
+import hashlib
+import json
+import re
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import parse_qs, unquote, urlsplit
+
+
+class Request(NamedTuple):
+    method: str
+    path: str
+    range: str | None
+    status: int
+    bytes: int
+
+
+class Dataset:
+    """One dataset: a list of commits, each a folder; the newest is `main`.
+
+    Attributes:
+        gated: it is answered for with "ask for access".
+        token: a private dataset is shown to this token only.
+    """
+
+    def __init__(self, folder, gated=False, token=None):
+        self.commits = [Path(folder)]
+        self.gated = gated
+        self.token = token
+
+    def push(self, folder):
+        self.commits.append(Path(folder))
+
+    def sha(self, number):
+        return hashlib.sha1(f"{number}".encode()).hexdigest()
+
+    def at(self, revision):
+        """`(sha, folder)` of a revision, or None."""
+        if revision == "main":
+            revision = self.sha(len(self.commits) - 1)
+        found = [(self.sha(i), folder) for i, folder in enumerate(self.commits) if self.sha(i) == revision]
+        return found[0] if found else None
+
+
+class Hub:
+    """The server; a context manager.
+
+    Attributes:
+        datasets: `{"owner/name": Dataset}`.
+        requests: what was asked, in order.
+        fail: `{regular expression of a path: status}`; that status is answered instead.
+        cut: answers to GETs of files break off after this many bytes, once for each True in the list.
+    """
+
+    def __init__(self):
+        self.datasets, self.requests, self.fail, self.cut = {}, [], {}, []
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self._server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+
+    def __enter__(self):
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *_):
+        self._server.shutdown()
+        self._server.server_close()
+
+    def taken(self, pattern="."):
+        """Requests since the last call whose path matches."""
+        seen, self.requests = self.requests, []
+        return [request for request in seen if re.search(pattern, request.path)]
+
+
+def _handler(hub):
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def log_message(self, *_):
+            pass
+
+        def do_HEAD(self):
+            self.answer()
+
+        def do_GET(self):
+            self.answer()
+
+        def do_POST(self):
+            self.answer()
+
+        def answer(self):
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            url = urlsplit(self.path)
+            path = unquote(url.path)
+            status = next((status for pattern, status in hub.fail.items() if re.search(pattern, path)), None)
+            if status:
+                return self.send(status, b"{}", {"Retry-After": "0"} if status == 429 else {})
+            if match := re.fullmatch(
+                r"/api/datasets/([^/]+/[^/]+)(?:/(revision|tree|paths-info)/([^/]+)(?:/(.*))?)?", path
+            ):
+                name, kind, revision, inside = match.groups()
+                if found := self.find(name, revision or "main"):
+                    self.api(name, kind, *found, inside or "", body, parse_qs(url.query))
+            elif match := re.fullmatch(r"/(datasets|large)/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
+                kind, name, revision, inside = match.groups()
+                if found := self.find(name, revision):
+                    self.file(name, *found, inside, direct=kind == "large")
+            else:
+                self.send(404, b"{}")
+
+        def find(self, name, revision):
+            """The commit and folder, or None when it was refused."""
+            dataset = hub.datasets.get(name)
+            token = self.headers.get("Authorization", "").removeprefix("Bearer ")
+            if dataset is None or (dataset.token and token != dataset.token):
+                self.send(401, b'{"error": "Repository not found"}', {"X-Error-Code": "RepoNotFound"})
+            elif dataset.gated:
+                self.send(403, b'{"error": "gated"}', {"X-Error-Code": "GatedRepo"})
+            elif (found := dataset.at(revision)) is None:
+                self.send(404, b'{"error": "no revision"}', {"X-Error-Code": "RevisionNotFound"})
+            else:
+                return found
+            return None
+
+        def api(self, name, kind, sha, folder, inside, body, query):
+            files = sorted(f for f in folder.rglob("*") if f.is_file())
+            entries = [
+                {
+                    "type": "file",
+                    "path": f.relative_to(folder).as_posix(),
+                    "rfilename": f.relative_to(folder).as_posix(),
+                    "size": f.stat().st_size,
+                    "oid": etag(f),
+                    "blobId": etag(f),
+                }
+                for f in files
+            ]
+            if kind == "tree":
+                folders = sorted({f.parent.relative_to(folder).as_posix() for f in files} - {"."})
+                entries += [{"type": "directory", "path": f, "oid": "0" * 40, "size": 0} for f in folders]
+                entries = [e for e in entries if not inside or e["path"].startswith(f"{inside}/")]
+                if query.get("recursive", ["false"])[0].lower() != "true":
+                    depth = inside.count("/") + 1 if inside else 0
+                    entries = [e for e in entries if e["path"].count("/") == depth]
+                answer = entries
+            elif kind == "paths-info":
+                wanted = json.loads(body)["paths"] if body.startswith(b"{") else parse_qs(body.decode())["paths"]
+                answer = [e for e in entries if e["path"] in wanted]
+                for one in wanted:
+                    if any(e["path"].startswith(f"{one}/") for e in entries):
+                        answer.append({"type": "directory", "path": one, "oid": "0" * 40, "size": 0})
+            else:
+                answer = {"id": name, "sha": sha, "siblings": entries, "private": False, "gated": False, "tags": []}
+                answer |= {"author": name.split("/")[0], "lastModified": "2026-01-01T00:00:00.000Z", "disabled": False}
+            self.send(200, json.dumps(answer).encode(), {"Content-Type": "application/json"})
+
+        def file(self, name, sha, folder, inside, direct):
+            file = folder / inside
+            if not file.is_file():
+                return self.send(404, b"{}", {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": sha})
+            headers = {"ETag": f'"{etag(file)}"', "X-Repo-Commit": sha, "Accept-Ranges": "bytes"}
+            content = file.read_bytes()
+            if file.suffix in (".parquet", ".db") and not direct:
+                headers |= {"X-Linked-Size": str(len(content)), "X-Linked-ETag": f'"{etag(file)}"'}
+                return self.send(302, b"", headers | {"Location": f"{hub.url}/large/{name}/resolve/{sha}/{inside}"})
+            status = 200
+            if match := re.fullmatch(r"bytes=(\d*)-(\d*)", self.headers.get("Range", "")):
+                status, size = 206, len(content)
+                first = int(match[1]) if match[1] else size - int(match[2])
+                last = min(int(match[2]), size - 1) if match[1] and match[2] else size - 1
+                if first >= size:
+                    return self.send(416, b"", {"Content-Range": f"bytes */{size}"})
+                content = content[first : last + 1]
+                headers["Content-Range"] = f"bytes {first}-{last}/{size}"
+            return self.send(status, content, headers)
+
+        def send(self, status, content, headers=None):
+            self.send_response(status)
+            for name, value in (headers or {}).items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            sent = b"" if self.command == "HEAD" else content
+            if sent and hub.cut and status in (200, 206) and "/resolve/" in self.path:
+                sent = sent[: hub.cut.pop(0)]
+                self.close_connection = True
+            hub.requests.append(Request(self.command, self.path, self.headers.get("Range"), status, len(sent)))
+            self.wfile.write(sent)
+
+    return Handler
+
+
+def etag(file):
+    return hashlib.sha256(file.read_bytes()).hexdigest()
