@@ -100,16 +100,17 @@ class DashboardConfig:
             self.examples, tokenizer, window_size=self.window_size, max_examples=self.max_examples
         )
 
-    def open_online(self, max_acts: Mapping[int, float] | None = None) -> AbstractOnlineFeatureCentricDashboard | None:
-        """Load models and dictionary; None where no dictionary is configured.
+    def open_online(self, max_acts: Mapping[int, float] | None = None) -> AbstractOnlineFeatureCentricDashboard:
+        """Load models and dictionary.
 
         Raises:
-            ValueError: models or layer are missing, or they do not fit the dictionary.
+            ValueError: dictionary, models or layer are missing, or they do not fit.
         """
-        if self.dictionary is None:
-            return None
-        if not self.models:
-            raise ValueError(f'dictionary {self.dictionary!r} is configured without a model; add models = ["…"]')
+        if self.dictionary is None or not self.models:
+            raise ValueError(
+                f"the online tab needs a dictionary and its models; configured are dictionary {self.dictionary!r} and "
+                f"models {list(self.models)}"
+            )
         from transformers import AutoConfig, AutoModelForCausalLM
 
         from tiny_dashboard.activations import resolve_device

@@ -97,6 +97,25 @@ class OfflineFeatureCentricDashboard:
         source = self.max_activation_examples
         return source.stats(feature_idx) if isinstance(source, ExampleSource) else None
 
+    @property
+    def max_acts(self) -> Mapping[int, float]:
+        """`{feature: largest activation that the source knows}`, read one by one when asked."""
+        return _MaxActs(self)
+
+    def ids_of(self, example: Example) -> tuple[list[int], list[bool]]:
+        """An example's vocabulary ids, and which of them are special tokens, `[seq_len]` both.
+
+        Raises:
+            ValueError: the ids are not stored, and the tokenizer does not know the pieces.
+        """
+        ids = example.token_ids
+        if ids is None and self.tokenizer is not None:
+            ids = self.tokenizer.convert_tokens_to_ids(list(example.tokens))
+        if ids is None or any(i is None or i == getattr(self.tokenizer, "unk_token_id", None) for i in ids):
+            raise ValueError("this example's tokens are not in the tokenizer's vocabulary, so a model cannot read them")
+        numbers = np.asarray(ids).tolist()
+        return numbers, [i in self._special for i in numbers]
+
     def examples(self, feature_idx: int, max_examples: int | None = None) -> list[Example]:
         """Examples of a feature as the source has them, strongest first.
 
@@ -505,6 +524,28 @@ class OnlineFeatureCentricDashboard(AbstractOnlineFeatureCentricDashboard):
         if self._response_function is None:
             return super().generate_model_response(text)
         return self._response_function(*self._first, text)
+
+
+class _MaxActs(Mapping[int, float]):
+    """The largest known activation of each feature of an offline dashboard."""
+
+    def __init__(self, dashboard: OfflineFeatureCentricDashboard) -> None:
+        self._dashboard = dashboard
+
+    def __getitem__(self, feature: int) -> float:
+        stats = self._dashboard.stats(feature)
+        if stats is not None and stats.max_activation is not None:
+            return stats.max_activation
+        return max(e.max_activation for e in self._dashboard.examples(feature))
+
+    def __contains__(self, feature: object) -> bool:
+        return feature in self._dashboard.max_activation_examples
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._dashboard.features)
+
+    def __len__(self) -> int:
+        return len(self._dashboard.features)
 
 
 def load_tokenizer(name: str | Path) -> Any:

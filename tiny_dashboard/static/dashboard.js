@@ -2,8 +2,11 @@
 
    tinyDashboard(host, emit) attaches one set of listeners to `host` (the document, or the element that holds the
    fragments); contents may be replaced or patched at any time. It returns a function to call after that, which adds
-   the buttons. A token that is clicked, or chosen with Enter, is told to `emit` and sent as a bubbling "td-token"
-   event: {passage, position, id, text}. Token text only ever becomes a text node. */
+   the buttons. `emit(kind, detail)` is told of
+     "token"    {passage, position, id, text}: a token was clicked, or chosen with Enter (also a "td-token" event)
+     "example"  {passage}: an example shall be tried online
+     "feature"  {feature, action}: a feature in a list was clicked.
+   Token text only ever becomes a text node. */
 function tinyDashboard(host, emit) {
   if (host.tinyDashboard) return host.tinyDashboard(); // a notebook runs this once for each output
   const make = (tag, className, text) => {
@@ -67,7 +70,7 @@ function tinyDashboard(host, emit) {
   const choose = (token) => {
     const { passage, position, id, text } = describe(token), detail = { passage, position, id, text };
     token.dispatchEvent(new CustomEvent("td-token", { bubbles: true, detail }));
-    if (emit) emit(detail);
+    if (emit) emit("token", detail);
   };
   const copy = async (button, passage) => {
     const own = dataOf(passage.closest(".td")).passages[describe(passage.querySelector("i")).passage];
@@ -100,6 +103,10 @@ function tinyDashboard(host, emit) {
       root.dataset.view = lines ? "lines" : "paragraphs";
       target.textContent = lines ? "paragraphs" : "lines";
       root.querySelectorAll(".td-open").forEach((open) => unfold(open, false));
+    } else if (target.matches("[data-feature]")) {
+      if (emit) emit("feature", { feature: Number(target.dataset.feature), action: target.dataset.action });
+    } else if (target.matches(".td-try")) {
+      emit("example", { passage: [...root.querySelectorAll(".td-x")].indexOf(row) });
     } else if (target.matches(".td-copy")) copy(target, row || root.querySelector(".td-p"));
     else if (getSelection().toString()) return; // somebody is selecting text
     else {
@@ -140,7 +147,13 @@ function tinyDashboard(host, emit) {
         const button = make("button", "td-view", root.dataset.view === "lines" ? "paragraphs" : "lines");
         bar.querySelector("span").after(button);
       }
-      for (const place of root.querySelectorAll(".td-x")) if (!place.querySelector(".td-copy")) place.append(make("button", "td-copy", "copy"));
+      for (const place of root.querySelectorAll(".td-x")) {
+        if (place.querySelector(".td-copy")) continue;
+        const actions = make("span", "td-actions");
+        if (emit && host.closest(".td-live")) actions.append(make("button", "td-try", "try online"));
+        actions.append(make("button", "td-copy", "copy"));
+        place.append(actions);
+      }
       if (bar && root.dataset.view === "text" && !bar.querySelector(".td-copy")) bar.append(make("button", "td-copy", "copy"));
       for (const button of root.querySelectorAll("button")) button.type = "button";
     }

@@ -1,0 +1,213 @@
+"""The Gradio app: an offline and an online tab over two dashboards, and `launch`, which shows it anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from functools import partial
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import gradio as gr
+
+from tiny_dashboard.components import KEYS, endpoint, note
+from tiny_dashboard.config import DashboardConfig
+from tiny_dashboard.endpoints import Endpoints, whole_number
+from tiny_dashboard.feature_centric_dashboards import (
+    AbstractOnlineFeatureCentricDashboard,
+    OfflineFeatureCentricDashboard,
+)
+from tiny_dashboard.highlight import plain_text
+from tiny_dashboard.offline_tab import OfflineTab
+from tiny_dashboard.online_tab import OnlineTab
+from tiny_dashboard.static import assets
+
+Online = AbstractOnlineFeatureCentricDashboard | Callable[[], AbstractOnlineFeatureCentricDashboard]
+SYSTEM_FONT = ("system-ui", "-apple-system", "Segoe UI", "sans-serif")
+
+
+def build_app(
+    offline: OfflineFeatureCentricDashboard | None = None,
+    online: Online | None = None,
+    *,
+    title: str = "tiny-dashboard",
+    description: str = "",
+    feature: int | None = None,
+    text: str = "",
+    max_text: int = 20_000,
+) -> gr.Blocks:
+    """The app as Gradio Blocks; `.launch()` it, mount it, or put it inside other Blocks.
+
+    Args:
+        offline: what the offline tab shows.
+        online: what the online tab runs; a function is called in the background, so that the app is there before
+            its models are.
+        title, description: the heading and the line under it, as plain text.
+        feature: the feature shown first; None takes the first there is.
+        text: what stands in the online tab at first.
+        max_text: characters of text in one request.
+    """
+    asked = Endpoints(offline, None if online is None else _in_background(online), max_text)
+    with gr.Blocks(title=title, analytics_enabled=False, delete_cache=(3600, 86400)) as app:
+        gr.HTML(f"<style>{assets()['css']}</style>", padding=False, elem_classes="td-hidden")
+        facts = " · ".join(filter(None, [description, _about(offline)]))
+        gr.HTML(f'<div class="td td-head"><h1>{plain_text(title)}</h1><p>{plain_text(facts)}</p></div>', padding=False)
+        with gr.Tabs() as tabs:
+            with gr.Tab("Offline · examples", id="offline"):
+                if offline is None:
+                    gr.HTML(note("no examples are configured: start with --examples SRC"))
+                elif not offline.features:
+                    gr.HTML(note("the examples are there, and hold no feature"))
+                else:
+                    start = feature if feature is not None else offline.features[0]
+                    off = OfflineTab(asked, start, has_online=online is not None)
+            with gr.Tab("Online · your text", id="online"):
+                if online is None:
+                    gr.HTML(note("no model is configured: start with --model M --dictionary SRC"))
+                else:
+                    on = OnlineTab(asked, text)
+
+        reads: list[Callable[..., Any]] = [asked.examples, asked.features]
+        for function in reads:
+            gr.api(endpoint(function), api_name=function.__name__, concurrency_limit=None)
+        computes: list[Callable[..., Any]] = [asked.analyze, asked.top_features]
+        for function in computes:
+            gr.api(endpoint(function), api_name=function.__name__, concurrency_limit=1, concurrency_id="gpu")
+
+        private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+        app.load(None, None, None, js=KEYS)
+        has_offline, has_online = offline is not None and bool(offline.features), online is not None
+        if has_offline:
+
+            def restore_offline(request: gr.Request) -> list[Any]:
+                query = dict(request.query_params)
+                selected = "online" if query.get("tab") == "online" else "offline"
+                return [gr.Tabs(selected=selected), *off.restore(query, start)]
+
+            app.load(restore_offline, None, [tabs, *off.settings, *off.shown], concurrency_limit=None, **private)
+        if has_online:
+
+            def restore_online(request: gr.Request) -> list[Any]:
+                return on.restore(dict(request.query_params), text)
+
+            app.load(on.ready, None, on.status, concurrency_limit=8, **private)
+            restored = app.load(restore_online, None, on.restored, concurrency_limit=None, **private)
+            restored.then(on.analyze_given, on.asked, [*on.outputs, on.response], concurrency_id="gpu", **private)
+        if has_offline and has_online:
+
+            def try_online(chosen: Any, *settings: Any, event: gr.EventData) -> tuple[Any, ...]:
+                dashboard = asked.offline
+                example, _ = dashboard.read(whole_number(chosen, "feature"), max_examples=settings[1])[
+                    int(event.passage)
+                ]
+                ids, special = dashboard.ids_of(example)
+                return (gr.Tabs(selected="online"), *on.compare(ids, special, example.activations, int(chosen)))
+
+            def open_feature(event: gr.EventData, highlight: str, *settings: Any) -> tuple[Any, ...]:
+                if event.action == "highlight":
+                    return gr.skip(), gr.skip(), gr.skip(), gr.skip(), str(int(event.feature))
+                return gr.Tabs(selected="offline"), *off.show(event.feature, *settings), highlight
+
+            off.then_url(
+                off.view.example(
+                    try_online,
+                    [off.feature, *off.settings],
+                    [tabs, on.text, on.highlight, on.view, on.top, on.state],
+                    concurrency_id="gpu",
+                    concurrency_limit=1,
+                    api_visibility="private",
+                )
+            )
+            opened = on.top.feature(
+                open_feature, [on.highlight, *off.settings], [tabs, *off.shown, on.highlight], **private
+            )
+            opened.then(on.redraw, [on.state, *on.settings], on.outputs, concurrency_id="gpu", **private)
+    return app
+
+
+def launch(what: Any = None, **options: Any) -> gr.Blocks:
+    """Show a dashboard: in a notebook, on localhost, or on a Space.
+
+    Args:
+        what: a `DashboardConfig` or the path of a `dashboard.toml`; a dashboard, or an offline and an online one;
+            None opens the embedded demo.
+        options: arguments of Gradio's `launch` (`server_port`, `share`, `inbrowser`, …).
+
+    Returns:
+        The running app; `.close()` stops it.
+    """
+    app = _app_of(what)
+    theme = gr.themes.Base(
+        primary_hue=gr.themes.colors.orange,
+        neutral_hue=gr.themes.colors.gray,
+        radius_size=gr.themes.sizes.radius_sm,
+        spacing_size=gr.themes.sizes.spacing_sm,
+        font=list(SYSTEM_FONT),
+        font_mono=["ui-monospace", "monospace"],
+    )
+    settings: dict[str, Any] = {
+        "theme": theme,
+        "share": False,  # a notebook in the cloud would make a public link by default
+        "ssr_mode": False,
+        "max_file_size": "1kb",  # the upload route is open even where no component takes a file
+        "enable_monitoring": False,
+        "show_error": False,
+        "footer_links": ["api"],
+        "state_session_capacity": 1000,
+    }
+    app.queue(max_size=32).launch(**(settings | options))
+    return app
+
+
+def _app_of(what: Any) -> gr.Blocks:
+    config = DashboardConfig.demo() if what is None else what
+    if isinstance(config, (str, Path)):
+        config = DashboardConfig.read(config)
+    if isinstance(config, DashboardConfig):
+        offline = config.open_offline()
+        return build_app(
+            offline,
+            partial(config.open_online, offline.max_acts if offline else None) if config.dictionary else None,
+            title=config.title,
+            description=config.description,
+            feature=config.feature,
+            max_text=config.max_text,
+        )
+    given: dict[str, Any] = {}
+    for dashboard in config if isinstance(config, Sequence) else [config]:
+        if isinstance(dashboard, OfflineFeatureCentricDashboard):
+            given["offline"] = dashboard
+        elif isinstance(dashboard, AbstractOnlineFeatureCentricDashboard):
+            given["online"] = dashboard
+        else:
+            kind = type(dashboard).__name__
+            raise TypeError(f"launch takes dashboards, a DashboardConfig or a path of a dashboard.toml, not {kind}")
+    return build_app(**given)
+
+
+def _in_background(online: Online) -> Future[AbstractOnlineFeatureCentricDashboard]:
+    """The dashboard, or what loading it raised, once it is there."""
+    future: Future[AbstractOnlineFeatureCentricDashboard] = Future()
+    if isinstance(online, AbstractOnlineFeatureCentricDashboard):
+        future.set_result(online)
+        return future
+
+    def load() -> None:
+        try:
+            future.set_result(online())
+        except BaseException as error:
+            future.set_exception(error)
+
+    Thread(target=load, daemon=True, name="load models").start()
+    return future
+
+
+def _about(offline: OfflineFeatureCentricDashboard | None) -> str:
+    """What the examples know of where they come from, in a line."""
+    if offline is None:
+        return ""
+    info = offline.info
+    where = f"layer {info.layer}, {info.hook_point or 'resid_post'}" if info.layer is not None else ""
+    models = " ↔ ".join(name.rstrip("/").rsplit("/", 1)[-1] for name in info.models)
+    return " · ".join(filter(None, [models, where, f"{len(offline.features):,} features with examples"]))

@@ -1,0 +1,110 @@
+"""What both tabs are made of: the token view, and pieces of JavaScript that Gradio's events run in the browser."""
+
+from __future__ import annotations
+
+import json
+import logging
+import warnings
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Any
+
+import gradio as gr
+
+from tiny_dashboard.highlight import Html, page, plain_text
+from tiny_dashboard.static import assets
+
+# The value is data, never a template: the script builds the page from it, once here and again after each change.
+_BUILD = """
+const mount = element.querySelector('.td-mount');
+const tell = {
+  token: (d) => trigger('token', d),
+  example: (d) => trigger('example', d),
+  feature: (d) => trigger('feature', d),
+};
+const refresh = tinyDashboard(mount, (kind, detail) => tell[kind](detail));
+const build = () => { mount.innerHTML = props.value || ''; refresh(); };
+build();
+watch('value', build);
+"""
+# Keys for what is always in reach; attached once for each page.
+KEYS = """() => {
+  if (window.tinyDashboardKeys) return;
+  window.tinyDashboardKeys = true;
+  const buttons = { p: 'td-previous', n: 'td-next', r: 'td-random' };
+  document.addEventListener('keydown', (event) => {
+    const typing = event.target.closest('input, textarea, [contenteditable]');
+    if (typing || event.ctrlKey || event.metaKey || event.altKey) return;
+    const button = document.getElementById(buttons[event.key]);
+    if (button?.offsetParent) button.click();
+    if (event.key === '/') document.querySelector('#td-search input, #td-search textarea')?.focus();
+    if (button?.offsetParent || event.key === '/') event.preventDefault();
+  });
+}"""
+
+
+def token_view(**how: Any) -> gr.HTML:
+    """A place for fragments of the highlighter. Its events are `token`, `example` and `feature`."""
+    # The fragments' <script> holds JSON for ours to read; that a browser does not run it is what we want.
+    warnings.filterwarnings("ignore", message="A `<script>` tag was found")
+    return gr.HTML(
+        value="",
+        html_template="<div class='td-mount'></div>",
+        js_on_load=assets()["js"] + _BUILD,
+        apply_default_css=False,
+        **how,
+    )
+
+
+def url_js(tab: str, names: Sequence[str]) -> str:
+    """JavaScript that writes its arguments into the page's address under `names`, so that a link shows what you see."""
+    return (
+        "(...values) => {"
+        "const url = new URL(location), set = (name, value) =>"
+        " value === '' || value == null || value === false || String(value).length > 4000"
+        " ? url.searchParams.delete(name) : url.searchParams.set(name, value);"
+        f"set('tab', {json.dumps(tab)}); {json.dumps(list(names))}.forEach((name, i) => set(name, values[i]));"
+        "history.replaceState(null, '', url);"
+        # A Space lives in a frame of the Hub's page, whose address is the one that people copy.
+        "if (parent !== window) parent.postMessage({queryString: url.searchParams.toString()}, 'https://huggingface.co');"
+        "}"
+    )
+
+
+def save_js(stem: str) -> str:
+    """JavaScript that saves the fragments it is given as one self-contained page; the server keeps nothing."""
+    before, after = page("\0", title=stem, **assets()).split("\0")
+    shell = json.dumps([before, after]).replace("</", "<\\/")
+    return (
+        f"(name, ...parts) => {{ const [before, after] = {shell}, link = document.createElement('a');"
+        "link.href = URL.createObjectURL(new Blob([before, ...parts, after], {type: 'text/html'}));"
+        f"link.download = `{stem}-${{String(name).replace(/[^0-9]+/g, '-') || 'view'}}.html`; link.click();"
+        "setTimeout(() => URL.revokeObjectURL(link.href), 10000); }"
+    )
+
+
+def note(text: str, kind: str = "empty") -> Html:
+    """A sentence in place of a view: "empty", "loading" or "error"."""
+    role = "alert" if kind == "error" else "status"
+    return Html(f'<div class="td td-note td-{kind}" role="{role}">{plain_text(text)}</div>')
+
+
+def explain(error: Exception) -> str:
+    """An error in words for the person who asked; what is not theirs to mend is logged whole."""
+    if isinstance(error, (ValueError, LookupError, OSError)):
+        return str(error)
+    logging.getLogger(__name__).error("a request failed", exc_info=error)
+    return f"{type(error).__name__}: {error}"
+
+
+def endpoint(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The same function, whose errors reach the client in words."""
+
+    @wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except Exception as error:
+            raise gr.Error(plain_text(explain(error)), print_exception=False) from error
+
+    return call

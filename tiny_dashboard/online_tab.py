@@ -1,0 +1,246 @@
+"""The online tab: a text, the features that fire on it, and what the model answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import gradio as gr
+import numpy as np
+
+from tiny_dashboard.components import explain, note, save_js, token_view, url_js
+from tiny_dashboard.endpoints import Endpoints
+from tiny_dashboard.highlight import COLORS, Track, format_number, passage_html, plain_text
+from tiny_dashboard.text import EncodedText
+
+_URL = ("text", "chat", "highlight", "tooltip", "max_act")
+
+
+class OnlineTab:
+    """The tab's components and what they do; made inside a `gr.Tab`.
+
+    A person's last text stands in a `gr.State`, as plain data: `{"encoded": …, "top": …}`.
+
+    Args:
+        endpoints: what is asked.
+        text: the text to start with.
+    """
+
+    def __init__(self, endpoints: Endpoints, text: str = "") -> None:
+        self._ask = endpoints
+        self.state = gr.State({})
+        self.status = gr.HTML(note("loading the models …", "loading"))
+        with gr.Row():
+            with gr.Column(scale=3, min_width=320):
+                self.text = gr.Textbox(
+                    text,
+                    lines=5,
+                    max_lines=14,
+                    label="Text",
+                    placeholder="Type a text. As a chat, with <eot> between turns, the user's first.",
+                    elem_id="td-text",
+                )
+                with gr.Row(elem_classes="td-toolbar"):
+                    run = gr.Button("Analyze", variant="primary", min_width=110, scale=0)
+                    generate = gr.Button("Generate", min_width=110, scale=0)
+                    stop = gr.Button("Stop", min_width=70, scale=0, variant="stop")
+                    self.chat = gr.Checkbox(label="chat formatting", container=False, min_width=140, scale=0)
+            with gr.Column(scale=2, min_width=280):
+                self.highlight = gr.Textbox(
+                    label="Highlight",
+                    info="one or two features; empty takes the one that fires most",
+                    elem_id="td-highlight",
+                )
+                with gr.Row():
+                    self.tooltip = gr.Textbox(label="Tooltip", info="more: 3, 5-9", min_width=120)
+                    self.max_act = gr.Textbox(label="Max act", info="empty, auto or a number", min_width=120)
+                with gr.Accordion("More", open=False):
+                    self.compute = gr.Textbox(label="Compute", info="features for the data only")
+                    self.split = gr.Checkbox(
+                        label="Split a crosscoder's feature by model", info="two bands: base, chat"
+                    )
+                    self.mask = gr.Checkbox(label="Leave out special tokens", info="BOS, chat template")
+                    with gr.Row():
+                        colors = [
+                            gr.ColorPicker(c, label=f"Colour {i + 1}", min_width=100) for i, c in enumerate(COLORS)
+                        ]
+                    save = gr.Button("Save HTML")
+        with gr.Row():
+            with gr.Column(scale=3, min_width=320):
+                self.response = gr.Textbox(label="Response", visible=False, interactive=False, lines=2, max_lines=12)
+                self.view = token_view(elem_id="td-analysis", min_height=160)
+            with gr.Column(scale=2, min_width=280):
+                self.top = token_view(elem_id="td-top", min_height=160)
+
+        self.settings = [self.highlight, self.tooltip, self.compute, self.max_act, self.split, self.mask, *colors]
+        self.outputs = [self.highlight, self.view, self.top, self.state]
+        # One model call at a time; the others wait their turn.
+        model: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "gpu", "api_visibility": "private"}
+        self.asked = ask = [self.text, self.chat, *self.settings]
+        self.restored = [self.text, self.chat, self.highlight, self.tooltip, self.max_act]
+        controls: list[Any] = [self.highlight, self.tooltip, self.max_act, self.compute]
+        analyzed = [
+            run.click(self.analyze, ask, [*self.outputs, self.response], **model),
+            self.text.submit(self.analyze, ask, [*self.outputs, self.response], **model),
+        ]
+        for control in controls:
+            analyzed.append(control.submit(self.redraw, [self.state, *self.settings], self.outputs, **model))
+        switches: list[Any] = [self.split, self.mask, *colors]
+        for control in switches:
+            analyzed.append(control.input(self.redraw, [self.state, *self.settings], self.outputs, **model))
+        answer = generate.click(self.generate, ask, [*self.outputs, self.response], **model)
+        analyzed.append(answer)
+        # What there is of an answer when it is stopped is worth a look too.
+        analyzed.append(
+            stop.click(None, cancels=[answer], api_visibility="private").then(
+                self.redraw, [self.state, *self.settings], self.outputs, **model
+            )
+        )
+        self.view.token(self.at_token, self.state, self.top, api_visibility="private", show_progress="hidden")
+        for event in analyzed:
+            self.then_url(event)
+        save.click(None, [self.highlight, self.view], None, js=save_js("text"))
+
+    def then_url(self, event: Any) -> None:
+        """After an event, write what is shown into the page's address."""
+        event.then(None, self.restored, None, js=url_js("online", _URL))
+
+    def ready(self) -> Any:
+        """Wait for the models; then say what they are, or why there are none."""
+        try:
+            online = self._ask.online
+        except ValueError as error:
+            return gr.HTML(note(str(error), "error"))
+        return gr.HTML("" if online.can_rank else note("this dashboard computes chosen features: name them", "empty"))
+
+    def restore(self, query: Mapping[str, str], text: str) -> list[Any]:
+        """The tab as a link describes it."""
+        chat = query.get("chat") == "true"
+        return [query.get("text", text), chat, *(query.get(name, "") for name in ("highlight", "tooltip", "max_act"))]
+
+    def analyze_given(self, text: str, chat: bool, *settings: Any) -> tuple[Any, ...]:
+        """Analyse the text that a link brought, where it brought one."""
+        return self.analyze(text, chat, *settings) if text.strip() else (gr.skip(),) * 5
+
+    def analyze(self, text: str, chat: bool, *settings: Any) -> tuple[Any, ...]:
+        """Tokenise, compute, draw."""
+        try:
+            encoded = self._ask.encode(text, chat=chat)
+        except Exception as error:
+            return settings[0], note(explain(error), "error"), "", {}, gr.Textbox(visible=False)
+        return (*self._draw(encoded, *settings), gr.Textbox(visible=False))
+
+    def redraw(self, state: Mapping[str, Any], *settings: Any) -> tuple[Any, ...]:
+        """Draw the last text again, with other settings."""
+        if not state:
+            return settings[0], note("nothing to show yet: type a text and analyze it"), "", {}
+        return self._draw(EncodedText(*state["encoded"]), *settings)
+
+    def generate(self, text: str, chat: bool, *settings: Any) -> Iterator[tuple[Any, ...]]:
+        """Stream the answer, then analyse it with the text before it."""
+        try:
+            prompt = self._ask.encode(text, chat=chat, generation_prompt=chat)
+            encoded = prompt
+            for encoded in self._ask.online.respond(prompt):
+                answer = gr.Textbox(encoded.text[len(prompt.text) :], visible=True)
+                yield gr.skip(), gr.skip(), gr.skip(), {"encoded": list(encoded)}, answer
+            yield (*self._draw(encoded, *settings), gr.skip())
+        except Exception as error:
+            yield settings[0], note(explain(error), "error"), "", {}, gr.Textbox(visible=False)
+
+    def compare(
+        self, ids: Sequence[int], special: Sequence[bool], stored: Sequence[float], feature: int
+    ) -> tuple[Any, ...]:
+        """A stored example through the live model: its stored activations beside those computed now."""
+        text = "".join(self._ask.online.texts(ids))
+        encoded = EncodedText(text, list(ids), list(special))
+        try:
+            result = self._ask.analysis(encoded, str(feature))
+            live = result.activations[:, 0]
+            off = float(np.nanmax(np.abs(live - np.nan_to_num(np.array(stored, dtype=float)))))
+            tracks = [Track("live", live), Track("stored", stored)]
+            view = passage_html(
+                replace(result.passage, tracks=tracks), window=None, title=f"feature {feature}, live and stored"
+            )
+            said = note(f"largest difference between stored and live activations: {format_number(off)}")
+            return text, str(feature), said + view, self._top_html(self._top(encoded)), self._state(encoded)
+        except Exception as error:
+            return text, str(feature), note(explain(error), "error"), "", {}
+
+    def at_token(self, state: Mapping[str, Any], event: gr.EventData) -> str:
+        """The features that fire at the token that was clicked."""
+        top, at = state.get("top"), event.position
+        if not top or not isinstance(at, int) or not 0 <= at < len(top["token_features"]):
+            return note("only chosen features are computed here")
+        found = [
+            {"feature": feature, "label": self._ask.label(feature), "activation": value}
+            for feature, value in zip(top["token_features"][at], top["token_values"][at], strict=True)
+            if value > 0
+        ]
+        where = self._ask.online.texts(state["encoded"][1])[at]
+        return _feature_list(f"at token {at} “{where.strip()[:30]}”", found)
+
+    def _draw(
+        self,
+        encoded: EncodedText,
+        highlight: str,
+        tooltip: str,
+        compute: str,
+        max_act: str,
+        split: bool,
+        mask: bool,
+        *colors: str,
+    ) -> tuple[Any, ...]:
+        state: dict[str, Any] = {"encoded": list(encoded)}
+        try:
+            if self._ask.online.can_rank:
+                state["top"] = self._ask.top(encoded)
+                if not highlight.strip() and state["top"]["over_text"]:
+                    highlight = str(state["top"]["over_text"][0]["feature"])
+            result = self._ask.analysis(
+                encoded, highlight, tooltip, compute, max_act=max_act, mask_special=mask, colors=colors
+            )
+            passage = result.passage
+            if split:
+                passage = replace(passage, tracks=self._split(encoded, highlight, passage.tracks, colors))
+            view = passage_html(passage, window=None)
+        except Exception as error:
+            view = note(explain(error), "error")
+        return highlight, view, self._top_html(state.get("top")), state
+
+    def _split(
+        self, encoded: EncodedText, highlight: str, tracks: Sequence[Track], colors: Sequence[str]
+    ) -> list[Track]:
+        online: Any = self._ask.online
+        if not highlight.strip().isdecimal() or not hasattr(online, "split_tracks"):
+            raise ValueError("a split needs one highlighted feature, and a crosscoder of two models")
+        bands = online.split_tracks(encoded, int(highlight))
+        bands = [replace(band, color=color) for band, color in zip(bands, colors, strict=False)]
+        return [*bands, *(replace(track, highlighted=False) for track in tracks)]
+
+    def _top(self, encoded: EncodedText) -> dict[str, Any] | None:
+        return self._ask.top(encoded) if self._ask.online.can_rank else None
+
+    def _state(self, encoded: EncodedText) -> dict[str, Any]:
+        return {"encoded": list(encoded), "top": self._top(encoded)}
+
+    def _top_html(self, top: Mapping[str, Any] | None) -> str:
+        return _feature_list("over the text", top["over_text"]) if top else ""
+
+
+def _feature_list(where: str, found: Sequence[Mapping[str, Any]]) -> str:
+    """Features as rows: click one to open its examples, or to highlight it here."""
+    if not found:
+        return note(f"no feature fires {where}")
+    strongest = max(row["activation"] for row in found)
+    rows = "".join(
+        f'<div class="td-f"><button type="button" data-feature="{row["feature"]}" data-action="open" '
+        f'title="open its examples">{row["feature"]}</button>'
+        f"<span>{plain_text(row['label']) or plain_text(row.get('token', '').strip())}</span>"
+        f'<s style="width:{4 * row["activation"] / strongest:.2f}rem"></s>'
+        f"<small>{format_number(row['activation'])}</small>"
+        f'<button type="button" data-feature="{row["feature"]}" data-action="highlight">highlight</button></div>'
+        for row in found
+    )
+    return f'<div class="td td-fires"><div class="td-bar"><span>What fires {plain_text(where)}</span></div>{rows}</div>'
