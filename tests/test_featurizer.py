@@ -240,3 +240,25 @@ def test_steering(pair, crosscoder):
     assert list(featurizer.generate(IDS, 10)) == plain
     with pytest.raises(ValueError, match="feature 50 is out of range"):
         featurizer.generate(IDS, steer=[(50, 1.0)])
+
+
+def test_clamping(pair, crosscoder, tmp_path):
+    model = pair[0]
+    model.generation_config.eos_token_id = None
+    sae, _ = make_dictionary(tmp_path / "sae", n_models=1)
+    featurizer = Featurizer(model, sae, layer=LAYER)
+    clamped = list(featurizer.generate(IDS, 8, steer=[(3, 90.0), (8, 0.0)], clamp=True))
+
+    def by_hand(_module, _args, hidden):
+        current = sae.encode(hidden, [3, 8])
+        return hidden + (torch.tensor([90.0, 0.0]) - current) @ sae.writes([3, 8])[:, 0]
+
+    handle = model.model.layers[LAYER].register_forward_hook(by_hand)
+    ids = list(IDS)
+    with torch.no_grad():
+        for _ in range(8):
+            ids.append(int(model(torch.tensor([ids])).logits[0, -1].argmax()))
+    handle.remove()
+    assert clamped == ids[len(IDS) :]
+    with pytest.raises(ValueError, match="clamped only where one model is read"):
+        Featurizer(list(pair), crosscoder, layer=LAYER).generate(IDS, steer=[(3, 1.0)], clamp=True)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from .activations import check_ids, find_hook, get_activations, hooked, text_config, unwrap_model
+from .activations import find_hook, get_activations, hooked, unwrap_model
 from .dictionaries import Dictionary
+from .generation import generate
 
 ENCODE_BYTES = 256 * 2**20  # codes of all features are made for so many tokens at a time that they fit in this
 
@@ -200,6 +199,7 @@ class Featurizer:
         temperature: float = 0.0,
         seed: int = 0,
         steer: Sequence[tuple[int, float]] = (),
+        clamp: bool = False,
         model: int = -1,
     ) -> Iterator[int]:
         """Generates token by token; stop it by no longer asking, or with `.close()`.
@@ -210,62 +210,43 @@ class Featurizer:
                 model's context is full.
             temperature: 0 is greedy, and deterministic.
             seed: of the sampling, where the temperature is above 0.
-            steer: (feature, strength) pairs: the strength, in units of the shown activation, times the feature's
-                decoder direction is added to the activations at every token.
+            steer: (feature, strength) pairs: at every token, what the feature would write with that activation (in
+                units of the shown one) is added to the model's activations.
+            clamp: set the features to these activations instead of adding them; for a dictionary of one model.
             model: which of the models; the last one by default, the chat model of a crosscoder.
 
         Raises:
-            ValueError: see `activations`; or a temperature below 0, or an unknown feature.
+            ValueError: see `activations`; or a temperature below 0, an unknown feature, or one that can't be clamped.
         """
-        if temperature < 0:
-            raise ValueError(f"temperature is {temperature}; it must be 0 (greedy) or above")
-        prompt = torch.as_tensor(ids, dtype=torch.long)[None]
-        check_ids(self.models[model], prompt)
-        push = self._steering(steer, model)
-        return self._generate(self.models[model], prompt, max_new_tokens, temperature, seed, push)
-
-    @torch.no_grad()
-    def _generate(
-        self, model: Any, ids: Tensor, n_tokens: int, temperature: float, seed: int, push: Tensor | None
-    ) -> Iterator[int]:
-        sampler = torch.Generator().manual_seed(seed)
-        device = model.get_input_embeddings().weight.device
-        stops = {getattr(self.tokenizer, "eos_token_id", None), *_stop_ids(model)}
-        # The last position's logits are all that is needed; not every model can be told so.
-        extra = {"logits_to_keep": 1} if "logits_to_keep" in inspect.signature(model.forward).parameters else {}
-        context = getattr(text_config(model), "max_position_embeddings", None) or ids.shape[1] + n_tokens
-        ids, cache, fed = ids.to(device), None, 0
-        for _ in range(min(n_tokens, context - ids.shape[1])):
-            with ExitStack() as stack:  # for each token anew: a consumer may ask from another thread each time
-                if push is not None:
-                    point = "mlp_out" if self.hook_point == "mlp_in" else self.hook_point  # a transcoder's output
-                    module, on_input = find_hook(model, self.layer, point)
-                    stack.enter_context(hooked(module, lambda h: h + push.to(h), on_input=on_input))
-                mask = torch.ones_like(ids)
-                out = model(ids[:, fed:], attention_mask=mask, past_key_values=cache, use_cache=True, **extra)
-            cache = getattr(out, "past_key_values", None)
-            fed = 0 if cache is None else ids.shape[1]
-            logits = out.logits[0, -1].float().cpu()
-            if torch.isnan(logits).any():
-                raise RuntimeError(f"{type(model).__name__} gave NaN logits in {model.dtype}; try float32 or bfloat16")
-            if temperature:
-                token = int(torch.multinomial((logits / temperature).softmax(0), 1, generator=sampler))
-            else:
-                token = int(logits.argmax())
-            if token in stops:
-                return
-            yield token
-            ids = torch.cat([ids, torch.tensor([[token]], device=device)], 1)
-
-    def _steering(self, steer: Sequence[tuple[int, float]], model: int) -> Tensor | None:
+        ends = {getattr(self.tokenizer, "eos_token_id", None)}
+        stream = generate(self.models[model], ids, max_new_tokens, temperature=temperature, seed=seed, ends=ends)
         if not steer:
-            return None
+            return stream
+        push = self._steering(steer, clamp, model)
+        point = "mlp_out" if self.hook_point == "mlp_in" else self.hook_point  # a transcoder writes the MLP's output
+        module, on_input = find_hook(self.models[model], self.layer, point)
+        return _with_hook(stream, module, push, on_input)
+
+    def _steering(self, steer: Sequence[tuple[int, float]], clamp: bool, model: int) -> Callable[[Tensor], Tensor]:
+        """What is done to the hidden states at the dictionary's place."""
         features, strengths = [feature for feature, _ in steer], [strength for _, strength in steer]
         self._check_features(features)
-        if not isinstance(self.dictionary, Dictionary):
+        dictionary = self.dictionary
+        if not isinstance(dictionary, Dictionary):
             raise TypeError("steering needs a dictionary of load_dictionary; this one only gives its activations")
-        writes = self.dictionary.writes(features)[:, model].float()
-        return torch.tensor(strengths, device=writes.device) @ writes
+        if clamp and (dictionary.n_models > 1 or self.hook_point == "mlp_in"):
+            raise ValueError(
+                "a feature can be clamped only where one model is read and written at one place; add its direction "
+                "instead (clamp=False)"
+            )
+        writes = dictionary.writes(features)[:, model].float()
+        wanted = torch.tensor(strengths, device=writes.device)
+
+        def push(hidden: Tensor) -> Tensor:
+            change = wanted - dictionary.encode(hidden, features).float() if clamp else wanted
+            return hidden + (change @ writes).to(hidden)
+
+        return push
 
     def _check_features(self, features: Sequence[int]) -> None:
         if isinstance(self.dictionary, Dictionary):
@@ -282,6 +263,11 @@ class Featurizer:
         return codes if features is None else codes[:, features]
 
 
-def _stop_ids(model: Any) -> set[int]:
-    stop = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
-    return set(stop if isinstance(stop, (list, tuple)) else [] if stop is None else [stop])
+def _with_hook(stream: Iterator[int], module: Any, push: Callable[[Tensor], Tensor], on_input: bool) -> Iterator[int]:
+    """Hooks each step anew: a consumer may ask for each token from another thread."""
+    while True:
+        with hooked(module, push, on_input=on_input), torch.no_grad():
+            token = next(stream, None)
+        if token is None:
+            return
+        yield token
