@@ -7,7 +7,7 @@ import pytest
 import torch
 from collect_fixtures import CONTEXT, LAYER, N, make_all, make_corpus
 
-from tiny_dashboard.collect import collect_examples
+from tiny_dashboard.collect import collect_examples, merge
 from tiny_dashboard.sources import open_examples
 
 torch.set_num_threads(1)
@@ -112,7 +112,7 @@ def check_shares(setup, corpus, top, feature, found):
 
 def test_runs_are_bit_identical(setup, corpus, tmp_path):
     first = collect(setup, corpus, tmp_path / "a" / "out")
-    second = collect(setup, iter(corpus), tmp_path / "b" / "out", metadata={"corpus": None})
+    second = collect(setup, iter(corpus), tmp_path / "b" / "out")
     assert files(first) == files(second)
 
 
@@ -137,3 +137,28 @@ def test_a_broken_run_goes_on_to_the_same_bits(setup, corpus, tmp_path):
     assert files(again) == files(whole)
     assert not (tmp_path / "b" / "out.state").exists()
     assert collect(setup, corpus, tmp_path / "b" / "out", resume=True) == again
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_shards_merge_to_the_bits_of_one_run(setup, corpus, tmp_path, packed):
+    whole = collect(setup, corpus, tmp_path / "whole" / "out", packed=packed, num_shards=1)
+    options = {"packed": packed, "num_shards": 3}
+    shards = [collect(setup, corpus, tmp_path / f"{i}", shard=i, **options) for i in range(3)]
+    tokenizer = setup[2]
+    tree = merge([shards[2], shards[0]], tmp_path / "tree", partial=True)
+    for name, parts in {"all": shards, "turned": shards[::-1], "of a tree": [shards[1], tree]}.items():
+        out = merge(parts, tmp_path / name / "out", tokenizer=tokenizer)
+        for file in ("examples/00000.parquet", "features/00000.parquet"):
+            assert (out / file).read_bytes() == (whole / file).read_bytes()
+        assert not (tmp_path / name / "out.state").exists()
+    with pytest.raises(ValueError, match=r"1 of 3 shards are missing: \[1\]"):
+        merge([tree], tmp_path / "out", tokenizer=tokenizer)
+    with pytest.raises(ValueError, match=r"shards \[0\] come twice"):
+        merge([*shards, tree][:1] * 2, tmp_path / "out", tokenizer=tokenizer)
+    with pytest.raises(FileNotFoundError, match="no shard"):
+        merge([whole], tmp_path / "out", tokenizer=tokenizer)
+    with pytest.raises(FileExistsError):
+        merge(shards, whole, tokenizer=tokenizer)
+    other = collect(setup, corpus, tmp_path / "other", shard=1, top_k=5, **options)
+    with pytest.raises(ValueError, match="top_k differ"):
+        merge([shards[0], other], tmp_path / "out", tokenizer=tokenizer)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tiny_dashboard.collect_state import FIXED_POINT, State, bin_edges
+from tiny_dashboard.collect_state import FIXED_POINT, State, bin_edges, load_meta, load_parts, merge_parts, save_state
 from tiny_dashboard.examples import Example, FeatureStats
 from tiny_dashboard.sources.parquet import write_dataset
 from tiny_dashboard.text import TokenReader
 
 N_BANDS = 4  # bands of the samples by rank; the top examples are the band above
 PEAK_TOKENS = 5
+FREE_SETTINGS = {"features_at_once"}  # shards may differ in these: they depend on the machine
 
 
 def write_examples(out: Path, parts: Callable[[], Iterable[State]], saved: Mapping[str, Any], tokenizer: Any) -> Path:
@@ -31,6 +33,68 @@ def write_examples(out: Path, parts: Callable[[], Iterable[State]], saved: Mappi
     examples = (example for part in parts() for example in _examples(part, pieces))
     stats = (record for part in parts() for record in _stats(part, meta["n_tokens"], tokenizer))
     return write_dataset(out, examples, stats, meta, tokenizer=tokenizer)
+
+
+def merge(shards: Sequence[str | Path], out: str | Path, *, tokenizer: Any = None, partial: bool = False) -> Path:
+    """Merge the shards of a collection; the order does not matter, and memory does not grow with their number.
+
+    Args:
+        shards: folders that `collect_examples(..., shard=i, num_shards=n)` or a partial merge has written.
+        out: the folder to write: the dataset, or with `partial` a shard again.
+        tokenizer: of the models, or its name; by default the one that the shards name.
+        partial: merge some of the shards only, so that a tree of merges can spread over machines.
+
+    Raises:
+        FileNotFoundError: a folder is no finished shard.
+        FileExistsError: `out` holds something.
+        ValueError: shards are missing, come twice, or were made with different settings.
+    """
+    out, folders = Path(out).absolute(), [Path(shard) for shard in shards]
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise FileExistsError(f"{out} exists already; name another folder, or remove it first")
+    saved = []
+    for folder in folders:
+        try:
+            saved.append(load_meta(folder))
+        except (FileNotFoundError, NotADirectoryError):
+            hint = " (it is not finished: run that shard again with --resume)" if _running(folder).exists() else ""
+            raise FileNotFoundError(f"{folder} is no shard of a collection{hint}") from None
+    if not saved:
+        raise ValueError("there is nothing to merge; name the shards' folders")
+    settings = saved[0]["settings"]
+    for folder, other in zip(folders, saved, strict=True):
+        theirs = other["settings"]
+        if changed := sorted(key for key in settings.keys() - FREE_SETTINGS if theirs.get(key) != settings[key]):
+            raise ValueError(f"{folder} was made with other settings than {folders[0]}: {', '.join(changed)} differ")
+    numbers = sorted(number for one in saved for number in one["shards"])
+    if twice := sorted({number for number in numbers if numbers.count(number) > 1}):
+        raise ValueError(f"shards {twice} come twice")
+    missing = sorted(set(range(settings["num_shards"])) - set(numbers))
+    if missing and not partial:
+        raise ValueError(f"{len(missing)} of {settings['num_shards']} shards are missing: {missing[:20]}")
+    first = min(saved, key=lambda one: one["shards"])
+    at = {name: sum(one["at"][name] for one in saved) for name in ("n_seen", "n_tokens")}
+    merged = {"settings": first["settings"], "shards": numbers, "at": at, "meta": first["meta"]}
+    if partial:
+        save_state(out, merge_parts(folders), merged)
+        return out
+    if tokenizer is None or isinstance(tokenizer, str | Path):
+        from transformers import AutoTokenizer
+
+        name = tokenizer or first["meta"].get("tokenizer")
+        if name is None:
+            raise ValueError("the shards do not name their tokenizer; give tokenizer=")
+        tokenizer = AutoTokenizer.from_pretrained(str(name))
+    state = _running(out)  # on the disk, since the dataset is written in two passes
+    try:
+        save_state(state, merge_parts(folders), merged)
+        return write_examples(out, lambda: load_parts(state), merged, tokenizer)
+    finally:
+        shutil.rmtree(state, ignore_errors=True)
+
+
+def _running(out: Path) -> Path:
+    return out.with_name(out.name + ".state")
 
 
 def _examples(part: State, pieces: Callable[[list[int]], list[str]] | None) -> Iterator[tuple[int, list[Example]]]:
