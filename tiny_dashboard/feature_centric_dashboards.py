@@ -166,7 +166,9 @@ class OfflineFeatureCentricDashboard:
             texts, chips = self._reader.read(example.tokens if len(example.tokens) else example.token_ids or ())
             track = Track(f"feature {feature_idx}", example.activations, color)
             group = "" if bands < 2 else "strongest" if example.quantile is None else f"band {example.quantile}"
-            passages.append(Passage(texts, [track], chips, example.token_ids, group=group))
+            tokens = example.tokens if example.token_ids is None else example.token_ids
+            special = [token in self._special for token in tokens]
+            passages.append(Passage(texts, [track], chips, example.token_ids, special, group=group))
         if scale == "feature" and not mask_special:
             stats = self.stats(feature_idx)
             # The strongest example of all may not be among those shown.
@@ -452,7 +454,7 @@ class AbstractOnlineFeatureCentricDashboard(ABC):
                     Track(f"feature {feature}", values[:, column], color, scale=scale, highlighted=feature in highlight)
                 )
         texts, chips = self._reader.read(encoded.ids)
-        passage = Passage(texts, tracks, chips, encoded.ids)
+        passage = Passage(texts, tracks, chips, encoded.ids, encoded.special)
         return Analysis(encoded.text, texts, encoded.ids, features, values, response, passage, self.window_size)
 
     def max_activation(self, feature: int) -> float | None:

@@ -116,6 +116,7 @@ class Passage:
         tracks: of `seq_len` values each. The first two highlighted ones colour the tokens.
         chips: for a token that holds bytes of a character which a later token completes: these bytes in hex.
         ids: vocabulary ids, `[seq_len]`, for the tooltip.
+        special: True at BOS and chat-template tokens, `[seq_len]`: they are set back.
         peak: position that the concordance aligns on; None takes the highest value of the first highlighted track.
         group: heading shown where it differs from the passage before.
     """
@@ -124,13 +125,14 @@ class Passage:
     tracks: Sequence[Track] = ()
     chips: Mapping[int, str] = field(default_factory=dict)
     ids: Sequence[int] | None = None
+    special: Sequence[bool] = ()
     peak: int | None = None
     group: str = ""
 
 
 def format_number(value: float) -> str:
     """A number as the page shows it: two decimals where that says enough, three significant digits elsewhere."""
-    return f"{value:.2f}" if 0.1 <= abs(value) < 1000 or value == 0 else f"{value:.3g}"
+    return f"{value:.2f}" if 0.1 <= abs(value) < 1000 else f"{value:.3g}"
 
 
 def share_scale(passages: Sequence[Passage], limit: float | None = None) -> list[Passage]:
@@ -311,6 +313,8 @@ def _tokens(passage: Passage, inks: list[_Ink], drawing: _Drawing) -> tuple[list
         data["x"] = lost
     for at, chip in passage.chips.items():
         parts[at] = f'{parts[at][:-4]}<b data-x="{escape(chip)}"></b></i>'
+    for at in np.flatnonzero(passage.special).tolist():
+        parts[at] = f'<i class="td-s"{parts[at][2:]}'
     for at, background, title in _marks(inks):
         parts[at] = f'<i style="background:{background}" title="{title}"{parts[at][2:]}'
     return parts, data
@@ -397,9 +401,10 @@ def _legend(all_inks: Iterable[list[_Ink]]) -> str:
             label = sign + format_number(end) if shared else "each example's own maximum"
             if shared and most > end * (1 + 1e-6):
                 label += f", clamped ({sign}{format_number(most)} at most)"
+            shown = plain_text(name) if len(ends) > 1 else ""
             strongest = f"{round(255 * max_alpha(color)):02x}"
             out.append(
-                f'<span>{plain_text(name)} 0<s style="background:linear-gradient(90deg,{color}00,{color}{strongest})">'
+                f'<span>{shown} 0<s style="background:linear-gradient(90deg,{color}00,{color}{strongest})">'
                 f"</s>{label}</span>"
             )
     return f'<span class="td-legend">{"".join(out)}</span>' if out else ""

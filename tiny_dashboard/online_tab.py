@@ -238,7 +238,7 @@ def _feature_list(where: str, found: Sequence[Mapping[str, Any]]) -> str:
         f'<div class="td-f"><button type="button" data-feature="{row["feature"]}" data-action="open" '
         f'title="open its examples">{row["feature"]}</button>'
         f"<span>{plain_text(row['label']) or plain_text(row.get('token', '').strip())}</span>"
-        f'<s style="width:{4 * row["activation"] / strongest:.2f}rem"></s>'
+        f'<s style="--td-part:{100 * row["activation"] / strongest:.0f}%"></s>'
         f"<small>{format_number(row['activation'])}</small>"
         f'<button type="button" data-feature="{row["feature"]}" data-action="highlight">highlight</button></div>'
         for row in found
