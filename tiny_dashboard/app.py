@@ -105,8 +105,8 @@ def build_app(
 
             def open_feature(event: gr.EventData, highlight: str, *settings: Any) -> tuple[Any, ...]:
                 if event.action == "highlight":
-                    return gr.skip(), gr.skip(), gr.skip(), gr.skip(), str(int(event.feature))
-                return gr.Tabs(selected="offline"), *off.show(event.feature, *settings), highlight
+                    return gr.skip(), gr.skip(), gr.skip(), gr.skip(), str(whole_number(event.value, "feature"))
+                return gr.Tabs(selected="offline"), *off.show(event.value, *settings), highlight
 
             off.then_url(
                 off.view.example(
@@ -118,7 +118,7 @@ def build_app(
                     api_visibility="private",
                 )
             )
-            opened = on.top.feature(
+            opened = on.top.action(
                 open_feature, [on.highlight, *off.settings], [tabs, *off.shown, on.highlight], **private
             )
             opened.then(on.redraw, [on.state, *on.settings], on.outputs, concurrency_id="gpu", **private)

@@ -20,7 +20,7 @@ const mount = element.querySelector('.td-mount');
 const tell = {
   token: (d) => trigger('token', d),
   example: (d) => trigger('example', d),
-  feature: (d) => trigger('feature', d),
+  action: (d) => trigger('action', d),
 };
 const refresh = tinyDashboard(mount, (kind, detail) => tell[kind](detail));
 const build = () => { mount.innerHTML = props.value || ''; refresh(); };
@@ -44,7 +44,7 @@ KEYS = """() => {
 
 
 def token_view(**how: Any) -> gr.HTML:
-    """A place for fragments of the highlighter. Its events are `token`, `example` and `feature`."""
+    """A place for fragments of the highlighter. Its events are `token`, `example` and `action`."""
     # The fragments' <script> holds JSON for ours to read; that a browser does not run it is what we want.
     warnings.filterwarnings("ignore", message="A `<script>` tag was found")
     return gr.HTML(

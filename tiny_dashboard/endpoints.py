@@ -24,7 +24,7 @@ PAGE = 25  # rows of one page of the feature table
 MAX_EXAMPLES = 200
 MAX_FEATURES = 64  # computed in one request
 MAX_TOP = 200
-SORTS = ("feature", "density", "max_activation", "relative_norm_difference", "decoder_cosine")
+SORTS = ("feature", "label", "density", "max_activation", "relative_norm_difference", "decoder_cosine")
 _WAIT = 600  # seconds that a request waits for models that are still loading
 
 
@@ -114,7 +114,7 @@ class Endpoints:
         Args:
             query: text that a feature's label or its promoted tokens contain, in any case; or a number that its index
                 starts with. Empty finds all.
-            sort: "feature", "density", "max_activation", "relative_norm_difference" or "decoder_cosine".
+            sort: "feature", "label", "density", "max_activation", "relative_norm_difference" or "decoder_cosine".
             page: page of 25 rows, from 1.
             descending: largest first.
 
@@ -129,10 +129,10 @@ class Endpoints:
         table: Any = source.all_stats() if isinstance(source, ExampleSource) else None
         if table is not None:
             known = np.array(list(table), dtype=np.int64)
-            columns = {name: table.column(name) for name in (*SORTS[1:], "label")}
+            columns = {name: table.column(name) for name in SORTS[1:]}
         else:
             known = ids
-            columns = {name: np.full(len(ids), np.nan) for name in SORTS[1:]} | {"label": np.full(len(ids), "")}
+            columns = {"label": np.full(len(ids), "")} | {name: np.full(len(ids), np.nan) for name in SORTS[2:]}
         found = np.arange(len(known))
         if wanted := query.strip().lower()[:200]:
             if wanted.isdecimal():
@@ -142,6 +142,8 @@ class Endpoints:
             found = found[np.array(hit, dtype=bool)]
         if sort != "feature":
             key = columns[sort][found]
+            if sort == "label":
+                key = np.unique(key.astype(str), return_inverse=True)[1]
             order = np.argsort(-key if descending else key, kind="stable")  # NaN, the unknown, comes last either way
             found = found[order]
         elif descending:
@@ -150,7 +152,7 @@ class Endpoints:
         at = min(bounded(page, "page", 1, 10**9), pages)
         rows = [
             {"feature": int(known[i]), "label": str(columns["label"][i])}
-            | {name: _plain(float(columns[name][i])) for name in SORTS[1:]}
+            | {name: _plain(float(columns[name][i])) for name in SORTS[2:]}
             for i in found[(at - 1) * PAGE : at * PAGE]
         ]
         return {"total": len(found), "page": at, "pages": pages, "features": rows}

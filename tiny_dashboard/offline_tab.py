@@ -13,10 +13,18 @@ import gradio as gr
 from tiny_dashboard.card import card_html
 from tiny_dashboard.components import explain, note, save_js, token_view, url_js
 from tiny_dashboard.endpoints import MAX_EXAMPLES, SORTS, Endpoints, bounded, whole_number
-from tiny_dashboard.highlight import COLORS
+from tiny_dashboard.highlight import COLORS, format_number, plain_text
 
-_COLUMNS = ("feature", "label", "density", "max_activation", "relative_norm_difference", "decoder_cosine")
-_HEADERS = ["feature", "label", "density", "maximum", "relative norm", "cosine"]
+Listed = tuple[str, int, bool, bool]  # what the table shows: sort, page, largest first, open
+
+_COLUMNS = {
+    "feature": "feature",
+    "label": "label",
+    "density": "density",
+    "max_activation": "maximum",
+    "relative_norm_difference": "relative norm",
+    "decoder_cosine": "cosine",
+}
 _URL = ("feature", "examples", "window", "scale", "mask")
 
 
@@ -55,23 +63,8 @@ class OfflineTab:
                 scale=1,
             )
             toggle = gr.Button("table", min_width=70, scale=0)
-        with gr.Column(visible=False) as table:
-            with gr.Row(elem_classes="td-toolbar"):
-                found = gr.HTML()
-                sort = gr.Dropdown(
-                    list(SORTS),
-                    value="feature",
-                    show_label=False,
-                    label="Sort by",
-                    container=False,
-                    scale=0,
-                    min_width=190,
-                )
-                down = gr.Checkbox(label="largest first", container=False, scale=0, min_width=120)
-                page = gr.Number(
-                    1, show_label=False, label="Page", container=False, precision=0, minimum=1, scale=0, min_width=80
-                )
-            rows = gr.Dataframe(headers=_HEADERS, interactive=False, show_label=False, max_height=360, buttons=[])
+        self.table = token_view(visible=False, elem_id="td-table")
+        listed = gr.State(("feature", 1, False, False))
         self.card = token_view(elem_id="td-card")
         self.view = token_view(elem_id="td-examples", elem_classes="td-live" if has_online else "", min_height=400)
         with gr.Accordion("Display", open=False), gr.Row():
@@ -108,28 +101,11 @@ class OfflineTab:
         moves += [control.change(self.show, **show) for control in self.settings]
         for move in moves:
             self.then_url(move)
-        listing: dict[str, Any] = {
-            "inputs": [search, sort, page, down],
-            "outputs": [found, rows, page],
-            "concurrency_limit": None,
-            "api_visibility": "private",
-            "show_progress": "hidden",
-        }
-        is_open = gr.State(False)
-        toggle.click(
-            lambda o: (not o, gr.Column(visible=not o)), is_open, [is_open, table], api_visibility="private"
-        ).then(self.rows, **listing)
-        for control in (sort, down, page):
-            control.input(self.rows, **listing)
-        arrived = search.submit(
-            self.search, [search, *show["inputs"]], [*self.shown, table, is_open], api_visibility="private"
-        )
-        self.then_url(arrived.then(lambda: 1, None, page, api_visibility="private").then(self.rows, **listing))
-        self.then_url(
-            rows.select(
-                self.pick, [rows, *show["inputs"]], self.shown, api_visibility="private", show_progress="hidden"
-            )
-        )
+        quick: dict[str, Any] = {"concurrency_limit": None, "api_visibility": "private", "show_progress": "hidden"}
+        toggle.click(self.toggle, [search, listed], [self.table, listed], **quick)
+        asked = [search, listed, *show["inputs"]]
+        self.then_url(search.submit(self.search, asked, [self.table, listed, *self.shown], **quick))
+        self.then_url(self.table.action(self.act, asked, [self.table, listed, *self.shown], **quick))
         save.click(None, [self.feature, self.card, self.view], None, js=save_js("feature"))
 
     def then_url(self, event: Any) -> None:
@@ -171,26 +147,37 @@ class OfflineTab:
         """Any feature."""
         return self.show(random.choice(self._ask.offline.features), *settings)
 
-    def search(self, query: str, feature: Any, *settings: Any) -> tuple[Any, ...]:
-        """A number opens that feature; words open the table of what they find, and the first of it."""
-        query = query.strip()
-        opened = bool(query) and not query.isdecimal()
-        if opened:
-            hits = self._ask.features(query)["features"]
-            query = hits[0]["feature"] if hits else ""
-        shown = self.show(query if query != "" else feature, *settings)
-        return (*shown, gr.Column(visible=opened), opened)
+    def toggle(self, query: str, listed: Listed) -> tuple[Any, Listed]:
+        """Open the table, or close it."""
+        return self._table(query, (*listed[:3], not listed[3]))
 
-    def rows(self, query: str, sort: str, page: Any, down: bool) -> tuple[str, list[list[Any]], int]:
-        """One page of the table."""
-        found = self._ask.features("" if query.strip().isdecimal() else query, sort, page or 1, down)
-        rows = [[_cell(row[name]) for name in _COLUMNS] for row in found["features"]]
-        count = f"{found['total']:,} features, page {found['page']} of {found['pages']}"
-        return f'<span class="td-count">{count}</span>', rows, found["page"]
+    def search(self, query: str, listed: Listed, feature: Any, *settings: Any) -> tuple[Any, ...]:
+        """A number opens that feature; words open the table of what they find."""
+        if query.strip().isdecimal():
+            return gr.skip(), listed, *self.show(query.strip(), *settings)
+        return *self._table(query, (listed[0], 1, listed[2], True)), gr.skip(), gr.skip(), gr.skip()
 
-    def pick(self, rows: Any, feature: Any, *settings: Any, event: gr.SelectData) -> tuple[Any, str, str]:
-        """The feature of the table's row that was clicked."""
-        return self.show(int(event.row_value[0]), *settings)
+    def act(self, query: str, listed: Listed, feature: Any, *settings: Any, event: gr.EventData) -> tuple[Any, ...]:
+        """A click in the table: on a feature, on a column to sort by, or on a page."""
+        action, value = event.action, str(event.value)
+        if action == "open":
+            return gr.skip(), listed, *self.show(value, *settings)
+        sort, page, descending, opened = listed
+        if action == "sort":
+            # The largest are asked for first; features are counted from the smallest.
+            sort, page, descending = value, 1, not descending if value == sort else value != "feature"
+        elif action == "page":
+            page = whole_number(value, "page")
+        return *self._table(query, (sort, page, descending, opened)), gr.skip(), gr.skip(), gr.skip()
+
+    def _table(self, query: str, listed: Listed) -> tuple[Any, Listed]:
+        sort, page, descending, opened = listed
+        try:
+            words = "" if query.strip().isdecimal() else query
+            html = _table_html(self._ask.features(words, sort, page, descending), sort, descending)
+        except Exception as error:
+            html = note(explain(error), "error")
+        return gr.HTML(html, visible=opened), listed
 
     def restore(self, query: Mapping[str, str], start: int) -> list[Any]:
         """The tab as a link describes it: the settings, then what they show."""
@@ -210,5 +197,27 @@ class OfflineTab:
         return [*settings, *shown]
 
 
-def _cell(value: Any) -> Any:
-    return "" if value is None else float(f"{value:.4g}") if isinstance(value, float) else value
+def _table_html(found: Mapping[str, Any], sort: str, descending: bool) -> str:
+    """One page of features as a table: a column's head sorts by it, a row opens its feature."""
+    heads = "".join(
+        f'<th><button type="button" data-action="sort" data-value="{name}">{title}'
+        f"{(' ↓' if descending else ' ↑') if name == sort else ''}</button></th>"
+        for name, title in _COLUMNS.items()
+    )
+    rows = "".join(
+        f'<tr data-action="open" data-value="{row["feature"]}"><td><button type="button">{row["feature"]}</button></td>'
+        f"<td>{plain_text(row['label'])}</td>"
+        + "".join(f"<td>{'' if row[name] is None else format_number(row[name])}</td>" for name in SORTS[2:])
+        + "</tr>"
+        for row in found["features"]
+    )
+    pages = "".join(
+        f'<button type="button" data-action="page" data-value="{at}">{sign}</button>'
+        for at, sign in ((found["page"] - 1, "‹ back"), (found["page"] + 1, "more ›"))
+        if 1 <= at <= found["pages"]
+    )
+    count = f"{found['total']:,} features, page {found['page']} of {found['pages']}"
+    return (
+        f'<div class="td td-table"><div class="td-bar"><span>{count}</span>{pages}</div>'
+        f"<table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>"
+    )

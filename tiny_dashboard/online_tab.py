@@ -235,12 +235,12 @@ def _feature_list(where: str, found: Sequence[Mapping[str, Any]]) -> str:
         return note(f"no feature fires {where}")
     strongest = max(row["activation"] for row in found)
     rows = "".join(
-        f'<div class="td-f"><button type="button" data-feature="{row["feature"]}" data-action="open" '
+        f'<div class="td-f"><button type="button" data-action="open" data-value="{row["feature"]}" '
         f'title="open its examples">{row["feature"]}</button>'
         f"<span>{plain_text(row['label']) or plain_text(row.get('token', '').strip())}</span>"
         f'<s style="--td-part:{100 * row["activation"] / strongest:.0f}%"></s>'
         f"<small>{format_number(row['activation'])}</small>"
-        f'<button type="button" data-feature="{row["feature"]}" data-action="highlight">highlight</button></div>'
+        f'<button type="button" data-action="highlight" data-value="{row["feature"]}">highlight</button></div>'
         for row in found
     )
     return f'<div class="td td-fires"><div class="td-bar"><span>What fires {plain_text(where)}</span></div>{rows}</div>'

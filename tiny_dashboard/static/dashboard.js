@@ -5,7 +5,7 @@
    the buttons. `emit(kind, detail)` is told of
      "token"    {passage, position, id, text}: a token was clicked, or chosen with Enter (also a "td-token" event)
      "example"  {passage}: an example shall be tried online
-     "feature"  {feature, action}: a feature in a list was clicked.
+     "action"   {action, value}: a button with data-action and data-value was clicked.
    Token text only ever becomes a text node. */
 function tinyDashboard(host, emit) {
   if (host.tinyDashboard) return host.tinyDashboard(); // a notebook runs this once for each output
@@ -103,8 +103,9 @@ function tinyDashboard(host, emit) {
       root.dataset.view = lines ? "lines" : "paragraphs";
       target.textContent = lines ? "paragraphs" : "lines";
       root.querySelectorAll(".td-open").forEach((open) => unfold(open, false));
-    } else if (target.matches("[data-feature]")) {
-      if (emit) emit("feature", { feature: Number(target.dataset.feature), action: target.dataset.action });
+    } else if (target.closest("[data-action]")) {
+      const { action, value } = target.closest("[data-action]").dataset;
+      if (emit) emit("action", { action, value });
     } else if (target.matches(".td-try")) {
       emit("example", { passage: [...root.querySelectorAll(".td-x")].indexOf(row) });
     } else if (target.matches(".td-copy")) copy(target, row || root.querySelector(".td-p"));
