@@ -35,7 +35,7 @@ def convert(source: Any, folder: str | Path, *, tokenizer: Any = None, progress:
     examples = open_examples(source, tokenizer=tokenizer, **options)
     info = examples.info if isinstance(examples, ExampleSource) else SourceInfo("dict")
     folder = Path(folder).absolute()
-    if type(examples) is ParquetExamples:
+    if isinstance(examples, ParquetExamples):
         return _copy(examples, folder)
     features = sorted(examples)
     first = next((row for f in features for row in examples[f]), None)
@@ -63,7 +63,7 @@ def convert(source: Any, folder: str | Path, *, tokenizer: Any = None, progress:
 def _copy(source: ParquetExamples, folder: Path) -> Path:
     """The same dataset elsewhere; only a tokenizer that was named relative to it is named anew."""
     with whole_folder(folder) as partial:
-        shutil.copytree(source.path, partial, dirs_exist_ok=True)
+        shutil.copytree(source.folder(), partial, dirs_exist_ok=True)
         named, found = source.metadata.get("tokenizer"), source.info.tokenizer
         if found is not None and found != named:
             is_folder = Path(found).is_dir()

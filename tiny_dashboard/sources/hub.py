@@ -10,8 +10,10 @@ import io
 import os
 import re
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -43,19 +45,29 @@ def fetch(dataset: str, inside: str = "", revision: str | None = None) -> Exampl
         PermissionError: it is gated.
         ConnectionError: no connection, too many requests, or the Hub fails.
     """
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HTTPError, OfflineModeIsEnabled
 
     with _explained(dataset):
-        if not inside:
-            try:
-                file = Path(hf_hub_download(dataset, "metadata.json", repo_type="dataset", revision=revision))
-                return HubExamples(dataset, file.parent.name, file.parent)
-            except LocalEntryNotFoundError as error:
-                return _downloaded_before(dataset, inside, revision, error)
-            except EntryNotFoundError:
-                pass  # not of our layout
-        return _download(dataset, inside, revision)
+        try:
+            info = HfApi().dataset_info(dataset, revision=revision, files_metadata=True)
+        except HfHubHTTPError:
+            raise  # the Hub answered: this is about the dataset
+        except (OfflineModeIsEnabled, HTTPError) as error:
+            folder = _downloaded_before(dataset, revision, error)
+        else:
+            get = partial(snapshot_download, dataset, repo_type="dataset", revision=revision)
+            folder = Path(get(allow_patterns="metadata.json"))
+            if inside or not ParquetExamples.recognises(folder):
+                sizes = {file.rfilename: file.size or 0 for file in info.siblings or ()}
+                wanted = _wanted(dataset, sizes, inside)
+                # Said first, since it can be gigabytes. The Hub's client shows the bar, resumes, and keeps the file.
+                total = sum(sizes[name] for name in wanted) / 1e6
+                print(f"{dataset}: {len(wanted)} files, {total:,.1f} MB, downloaded once", file=sys.stderr)
+                return Path(get(allow_patterns=wanted)) / inside
+    if not inside and ParquetExamples.recognises(folder):
+        return HubExamples(dataset, folder.name, folder)
+    return folder / inside
 
 
 class HubExamples(ParquetExamples):
@@ -74,6 +86,12 @@ class HubExamples(ParquetExamples):
         self._cache = Path(constants.HF_HOME) / "tiny-dashboard" / dataset.replace("/", "--") / commit
         super().__init__(folder)
         self._sizes = {file["name"]: (file["bytes"], file["footer"]) for kind in self._files.values() for file in kind}
+
+    def folder(self) -> Path:
+        from huggingface_hub import snapshot_download
+
+        with _explained(self.dataset):
+            return Path(snapshot_download(self.dataset, repo_type="dataset", revision=self.commit))
 
     def _read_footer(self, name: str) -> pq.FileMetaData:
         size, footer = self._sizes[name]
@@ -119,11 +137,11 @@ class HubExamples(ParquetExamples):
         if cached.is_file():
             return cached.read_bytes()
         content = self._request(name, start, stop)
-        partial = cached.with_name(f"{cached.name}.{os.getpid()}")
+        unfinished = cached.with_name(f"{cached.name}.{os.getpid()}.{threading.get_ident()}")
         try:
-            partial.parent.mkdir(parents=True, exist_ok=True)
-            partial.write_bytes(content)
-            partial.replace(cached)
+            unfinished.parent.mkdir(parents=True, exist_ok=True)
+            unfinished.write_bytes(content)
+            unfinished.replace(cached)
         except OSError as error:  # a full or read-only disk need not keep anybody from looking
             print(f"not cached: {error}", file=sys.stderr)
         return content
@@ -173,42 +191,22 @@ class _Window(io.RawIOBase):
         return self._content[first:last]
 
 
-def _download(dataset: str, inside: str, revision: str | None) -> Path:
-    """Download the files of another format, and the small ones beside them."""
-    from huggingface_hub import HfApi, snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HTTPError, OfflineModeIsEnabled
-
-    try:
-        info = HfApi().dataset_info(dataset, revision=revision, files_metadata=True)
-    except HfHubHTTPError:
-        raise  # the Hub answered: this is about the dataset
-    except (OfflineModeIsEnabled, HTTPError) as error:
-        return _downloaded_before(dataset, inside, revision, error)
-    sizes = {file.rfilename: file.size or 0 for file in info.siblings or ()}
-    wanted = _wanted(dataset, sizes, inside)
-    # Said first, since it can be gigabytes. The Hub's client shows the bar, resumes, and keeps the file.
-    total = sum(sizes[name] for name in wanted)
-    print(f"{dataset}: {len(wanted)} files, {total / 1e6:,.1f} MB, downloaded once", file=sys.stderr)
-    folder = Path(snapshot_download(dataset, repo_type="dataset", revision=info.sha, allow_patterns=wanted))
-    return folder / inside
-
-
-def _downloaded_before(dataset: str, inside: str, revision: str | None, why: Exception) -> Path:
-    """Where the Hub cannot be reached: the folder of an earlier download, or the reason."""
+def _downloaded_before(dataset: str, revision: str | None, why: Exception) -> Path:
+    """Where the Hub cannot be reached: the folder of an earlier download, or the reason why not."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
-        folder = snapshot_download(dataset, repo_type="dataset", revision=revision, local_files_only=True)
+        return Path(snapshot_download(dataset, repo_type="dataset", revision=revision, local_files_only=True))
     except LocalEntryNotFoundError as missing:
         # A snapshot that lacks files is what we made: we asked for some only.
-        folder = getattr(missing, "snapshot_path", "")
-        if not folder:
+        folder = getattr(missing, "snapshot_path", None)
+        if folder is None:
             reason = str(why.__cause__ or why).splitlines()[0]
             raise ConnectionError(
                 f"the Hub cannot be reached, and {dataset} was not downloaded before ({reason})"
             ) from why
-    return Path(folder) / inside
+    return Path(folder)
 
 
 def _wanted(dataset: str, sizes: dict[str, int], inside: str) -> list[str]:

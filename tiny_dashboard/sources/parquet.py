@@ -190,6 +190,10 @@ class ParquetExamples(ExampleSource):
 
     # What a source that lies elsewhere than in a local folder replaces:
 
+    def folder(self) -> Path:
+        """The folder with the whole dataset."""
+        return self.path
+
     def _read_text(self, name: str) -> str:
         return (self.path / name).read_text(encoding="utf-8")
 
