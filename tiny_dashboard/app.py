@@ -95,7 +95,7 @@ def build_app(
             restored.then(on.analyze_given, on.asked, [*on.outputs, on.response], concurrency_id="gpu", **private)
         if has_offline and has_online:
 
-            def try_online(chosen: Any, *settings: Any, event: gr.EventData) -> tuple[Any, ...]:
+            def try_online(event: gr.EventData, chosen: Any, *settings: Any) -> tuple[Any, ...]:
                 dashboard = asked.offline
                 example, _ = dashboard.read(whole_number(chosen, "feature"), max_examples=settings[1])[
                     int(event.passage)

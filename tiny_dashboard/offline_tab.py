@@ -157,7 +157,7 @@ class OfflineTab:
             return gr.skip(), listed, *self.show(query.strip(), *settings)
         return *self._table(query, (listed[0], 1, listed[2], True)), gr.skip(), gr.skip(), gr.skip()
 
-    def act(self, query: str, listed: Listed, feature: Any, *settings: Any, event: gr.EventData) -> tuple[Any, ...]:
+    def act(self, event: gr.EventData, query: str, listed: Listed, feature: Any, *settings: Any) -> tuple[Any, ...]:
         """A click in the table: on a feature, on a column to sort by, or on a page."""
         action, value = event.action, str(event.value)
         if action == "open":
@@ -206,9 +206,7 @@ def _table_html(found: Mapping[str, Any], sort: str, descending: bool) -> str:
     )
     rows = "".join(
         f'<tr data-action="open" data-value="{row["feature"]}"><td><button type="button">{row["feature"]}</button></td>'
-        f"<td>{plain_text(row['label'])}</td>"
-        + "".join(f"<td>{'' if row[name] is None else format_number(row[name])}</td>" for name in SORTS[2:])
-        + "</tr>"
+        f"<td>{plain_text(row['label'])}</td>" + "".join(f"<td>{_cell(row, name)}</td>" for name in SORTS[2:]) + "</tr>"
         for row in found["features"]
     )
     pages = "".join(
@@ -221,3 +219,8 @@ def _table_html(found: Mapping[str, Any], sort: str, descending: bool) -> str:
         f'<div class="td td-table"><div class="td-bar"><span>{count}</span>{pages}</div>'
         f"<table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>"
     )
+
+
+def _cell(row: Mapping[str, Any], name: str) -> str:
+    value = row[name]
+    return "" if value is None else f"{100 * value:.3g}%" if name == "density" else format_number(value)

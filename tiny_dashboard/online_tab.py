@@ -46,6 +46,8 @@ class OnlineTab:
                     generate = gr.Button("Generate", min_width=110, scale=0)
                     stop = gr.Button("Stop", min_width=70, scale=0, variant="stop")
                     self.chat = gr.Checkbox(label="chat formatting", container=False, min_width=140, scale=0)
+                self.response = gr.Textbox(label="Response", visible=False, interactive=False, lines=2, max_lines=12)
+                self.view = token_view(elem_id="td-analysis", min_height=160)
             with gr.Column(scale=2, min_width=280):
                 self.highlight = gr.Textbox(
                     label="Highlight",
@@ -66,13 +68,7 @@ class OnlineTab:
                             gr.ColorPicker(c, label=f"Colour {i + 1}", min_width=100) for i, c in enumerate(COLORS)
                         ]
                     save = gr.Button("Save HTML")
-        with gr.Row():
-            with gr.Column(scale=3, min_width=320):
-                self.response = gr.Textbox(label="Response", visible=False, interactive=False, lines=2, max_lines=12)
-                self.view = token_view(elem_id="td-analysis", min_height=160)
-            with gr.Column(scale=2, min_width=280):
                 self.top = token_view(elem_id="td-top", min_height=160)
-
         self.settings = [self.highlight, self.tooltip, self.compute, self.max_act, self.split, self.mask, *colors]
         self.outputs = [self.highlight, self.view, self.top, self.state]
         # One model call at a time; the others wait their turn.
