@@ -36,7 +36,7 @@ def card_html(stats: FeatureStats | None, models: Sequence[str] = ()) -> Html:
 
 
 def _activity(stats: FeatureStats) -> str:
-    label = f"<strong>{plain_text(stats.label)}</strong>" if stats.label else ""
+    label = f"<strong>{plain_text(stats.name)}</strong>" if stats.name else ""
     tallest = max(stats.histogram, default=0)
     bars = "".join(f'<s style="height:{100 * count / tallest:.0f}%"></s>' for count in stats.histogram if tallest)
     facts = []

@@ -112,8 +112,8 @@ class Endpoints:
         """Search and sort the features.
 
         Args:
-            query: text that a feature's label or its promoted tokens contain, in any case; or a number that its index
-                starts with. Empty finds all.
+            query: text in a feature's label or in the tokens that it fires on most, in any case; or a number that its
+                index starts with. Empty finds all.
             sort: "feature", "label", "density", "max_activation", "relative_norm_difference" or "decoder_cosine".
             page: page of 25 rows, from 1.
             descending: largest first.
@@ -129,16 +129,20 @@ class Endpoints:
         table: Any = source.all_stats() if isinstance(source, ExampleSource) else None
         if table is not None:
             known = np.array(list(table), dtype=np.int64)
-            columns = {name: table.column(name) for name in SORTS[1:]}
+            columns = {name: table.column(name) for name in (*SORTS[1:], "peak_tokens")}
+            # What a feature fires on is the next best thing to a label.
+            columns["label"] = np.where(columns["label"] == "", columns["peak_tokens"], columns["label"])
         else:
             known = ids
-            columns = {"label": np.full(len(ids), "")} | {name: np.full(len(ids), np.nan) for name in SORTS[2:]}
+            columns = {name: np.full(len(ids), np.nan) for name in SORTS[2:]}
+            columns["label"] = columns["peak_tokens"] = np.full(len(ids), "")
         found = np.arange(len(known))
         if wanted := query.strip().lower()[:200]:
             if wanted.isdecimal():
                 hit = [str(f).startswith(wanted) for f in known.tolist()]
             else:
-                hit = [wanted in label.lower() for label in columns["label"]]
+                words = zip(columns["label"], columns["peak_tokens"], strict=True)
+                hit = [wanted in label.lower() or wanted in tokens.lower() for label, tokens in words]
             found = found[np.array(hit, dtype=bool)]
         if sort != "feature":
             key = columns[sort][found]
@@ -250,13 +254,9 @@ class Endpoints:
         }
 
     def label(self, feature: int) -> str:
-        """A feature's label, "" where the examples know none."""
-        stats = (
-            self._offline.stats(feature)
-            if self._offline is not None and feature in self._offline.max_activation_examples
-            else None
-        )
-        return (stats.label if stats else None) or ""
+        """A feature's label, else the tokens that it fires on most, "" where the examples know neither."""
+        stats = self._offline.stats(feature) if self._offline is not None else None
+        return stats.name if stats else ""
 
 
 def whole_number(value: Any, name: str) -> int:

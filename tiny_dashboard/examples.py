@@ -76,6 +76,11 @@ class FeatureStats:
     peak_tokens: Sequence[tuple[str, int]] = ()
     model_shares: Sequence[float] = ()
 
+    @property
+    def name(self) -> str:
+        """The label; else the tokens that it fires on most, in quotes; "" where neither is known."""
+        return self.label or " ".join(f"“{token}”" for token, _ in self.peak_tokens[:5])
+
 
 @dataclass(frozen=True)
 class SourceInfo:

@@ -170,6 +170,9 @@ def dense(positions: bytes | Sequence[int] | None, values: bytes | None, length:
     return activations.tolist()
 
 
+TEXT_COLUMNS = ("label", "peak_tokens")
+
+
 class StatsTable(Mapping[int, FeatureStats]):
     """Statistics by feature, ascending; `column(name)` is the fast way to all of them.
 
@@ -183,7 +186,8 @@ class StatsTable(Mapping[int, FeatureStats]):
     def column(self, name: str) -> np.ndarray[Any, Any]:
         """One field of `FeatureStats` for all features, `[n_features]`, in the order of iteration.
 
-        Numbers come as float64 with NaN for what is unknown, `label` as strings with "" for none.
+        Numbers come as float64 with NaN for what is unknown; `label`, and the tokens of `peak_tokens` in quotes,
+        as strings with "" for none.
         """
         return as_column(name, [getattr(self[f], name) for f in self])
 
@@ -199,6 +203,9 @@ class StatsTable(Mapping[int, FeatureStats]):
 
 def as_column(name: str, values: list[Any]) -> np.ndarray[Any, Any]:
     """Make a column as `StatsTable.column` promises it; None stands for unknown."""
-    if name == "label":
+    if name == "peak_tokens":
+        pairs = [[pair["token"] if isinstance(pair, dict) else pair[0] for pair in v or ()] for v in values]
+        return np.array(["".join(f"“{token}” " for token in tokens).strip() for tokens in pairs], dtype=object)
+    if name in TEXT_COLUMNS:
         return np.array([v or "" for v in values], dtype=object)
     return np.array([np.nan if v is None else v for v in values], dtype=np.float64)

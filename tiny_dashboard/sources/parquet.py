@@ -31,7 +31,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tiny_dashboard.examples import Example, ExampleSource, FeatureStats, SourceInfo, check_example
-from tiny_dashboard.sources.common import StatsTable, as_column
+from tiny_dashboard.sources.common import TEXT_COLUMNS, StatsTable, as_column
 from tiny_dashboard.text import TokenReader
 
 LAYOUT_KEYS = ("format", "version", "n_features", "n_examples", "features", "examples_files", "features_files")
@@ -158,7 +158,7 @@ class ParquetExamples(ExampleSource):
         """One plain column of the `features` table for all features, as `StatsTable.column` gives it."""
         names = [file["name"] for file in self._files["features"]]
         parts = [self._open(n, self._footer(n)[0]).read([name]).column(0) for n in names]
-        if name == "label":
+        if name in TEXT_COLUMNS:
             return as_column(name, [v for part in parts for v in part.to_pylist()])
         return np.concatenate([part.to_numpy().astype(np.float64) for part in parts]) if parts else np.zeros(0)
 
