@@ -57,7 +57,7 @@ def make_pair(vocabulary: int) -> list[LlamaForCausalLM]:
 
 def make_dictionary(folder: Path, n_models: int = 2):
     torch.manual_seed(1)
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     tensors = {
         "encoder.weight": torch.randn(n_models, WIDTH, N),
         "encoder.bias": torch.randn(N) * 0.01 - 0.1,
@@ -88,8 +88,11 @@ def make_all(folder: Path):
     return make_pair(len(tokenizer)), make_dictionary(folder / "dictionary"), tokenizer
 
 
-class Slow(list):
-    """A corpus that says on stdout how far it was read, slowly."""
+SCRIPT_OPTIONS = {"context": CONTEXT, "top_k": 3, "samples": 3, "batch_size": 2, "block_size": 4}
+
+
+class Loud(list):
+    """A corpus that says on stdout how far it was read."""
 
     def __getitem__(self, i):
         print(i, flush=True)
@@ -102,14 +105,5 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     folder = Path(sys.argv[1])
     pair, dictionary, tokenizer = make_all(folder)
-    options = {"context": CONTEXT, "top_k": 3, "samples": 3, "batch_size": 2, "block_size": 4}
-    collect_examples(
-        pair,
-        dictionary,
-        Slow(make_corpus(120)),
-        folder / "out",
-        tokenizer=tokenizer,
-        checkpoint_minutes=0,
-        resume=True,
-        **options,
-    )
+    options = {"tokenizer": tokenizer, "outlier_norm": None, "checkpoint_minutes": 0, "resume": True, **SCRIPT_OPTIONS}
+    collect_examples(pair, dictionary, Loud(make_corpus(120)), folder / "out", **options)
