@@ -8,6 +8,8 @@ from transformers import (
     AutoModelForCausalLM,
     BloomConfig,
     Gemma2Config,
+    Gemma3Config,
+    Gemma3ForConditionalGeneration,
     Gemma3TextConfig,
     GPT2Config,
     GPTJConfig,
@@ -61,10 +63,17 @@ CONFIGS = {
 
 def small_model(name="llama"):
     torch.manual_seed(0)
+    if name == "gemma3 multimodal":
+        vision = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+        vision |= {"image_size": 28, "patch_size": 14}
+        text = CONFIGS["gemma3"]().to_dict()
+        return Gemma3ForConditionalGeneration(
+            Gemma3Config(text_config=text, vision_config=vision, mm_tokens_per_image=1)
+        ).eval()
     return AutoModelForCausalLM.from_config(CONFIGS[name]()).eval()
 
 
-@pytest.fixture(params=CONFIGS)
+@pytest.fixture(params=[*CONFIGS, "gemma3 multimodal"])
 def model(request):
     return small_model(request.param)
 
