@@ -33,13 +33,12 @@ MIN_CONTRAST = 4.5  # WCAG 2.2, level AA
 SURROUNDINGS = (("#1f2937", "#ffffff"), ("#e5e7eb", "#18191b"))
 
 # Characters with no glyph of their own, or that would reorder or break the text around them.
-_UNSEEN_CLASS = (
-    "\\x00-\\x1f\\x7f-\\x9f\\xad\\u061c\\u200b\\u200e\\u200f\\u2028-\\u202e\\u2060-\\u206f\\ufeff"
-    "\\ufff9-\\ufffb\\ufffe\\uffff\\ud800-\\udfff"
+_UNSEEN = re.compile(
+    "[\\x00-\\x09\\x0b-\\x1f\\x7f-\\x9f\\xad\\u061c\\u200b\\u200e\\u200f\\u2028-\\u202e\\u2060-\\u206f\\ufeff"
+    "\\ufff9-\\ufffb\\ufffe\\uffff\\ud800-\\udfff]"
 )
-_UNSEEN = re.compile(f"[{_UNSEEN_CLASS}]")
 _UNHTML = re.compile("[\\x00\\ud800-\\udfff]")  # what a page in UTF-8 cannot hold
-_SPECIAL = re.compile(f"[&<>{_UNSEEN_CLASS}]")
+_BETWEEN = "\ufffc"  # "object replacement character", which stands for nothing by itself
 _MARKS = {"\t": "⇥", "\r": "␍"}
 _COLOR = re.compile(r"#[0-9a-fA-F]{6}")
 # A gap this short is shown: the line that folds it would be as long.
@@ -87,9 +86,7 @@ class Track:
         Raises:
             ValueError: they are not one finite number (or NaN) for each token.
         """
-        values = self.values
-        # A tensor's own tolist() spares importing torch, and knows every device and dtype.
-        raw = values.tolist() if hasattr(values, "tolist") else list(values)
+        raw = _list(self.values)
         try:
             array = np.array(raw, dtype=np.float64)
         except (TypeError, ValueError) as error:
@@ -157,8 +154,8 @@ def passage_html(passage: Passage, *, window: int | None = None, title: str = ""
         A fragment: `<div class="td">…</div>`.
     """
     inks = _inks(passage)
-    active = sorted({int(p) for ink in inks for p in np.flatnonzero(ink.alpha)})
-    parts, data = _tokens(passage, inks, _Drawing())
+    active = sorted({p for ink in inks for p in ink.shown})
+    parts, data = _tokens(passage, inks)
     body = f'<div class="td-p" tabindex="0">{_folded(parts, 0, len(parts), active, window)}</div>'
     bar = _legend([inks]) if legend else ""
     return _root(body, [data], [passage], title, bar, view="text")
@@ -184,10 +181,10 @@ def examples_html(
     rows: list[str] = []
     data: list[dict[str, Any]] = []
     all_inks: list[list[_Ink]] = []
-    group, drawing = "", _Drawing()
+    group = ""
     for passage in passages:
         inks = _inks(passage)
-        parts, values = _tokens(passage, inks, drawing)
+        parts, values = _tokens(passage, inks)
         peak = _peak(passage, inks)
         if passage.group != group:
             group = passage.group
@@ -257,60 +254,73 @@ def max_alpha(color: str) -> float:
 
 @dataclass(frozen=True)
 class _Ink:
-    """A highlighted track, ready to be drawn: values, opacities in 0..255 (both `[seq_len]`), colours, scale ends."""
+    """A highlighted track, ready to be drawn.
+
+    `shown` holds the values that are coloured, by position, and `shades` their colours as `#rrggbbaa`; `ends` are the
+    absolute values of full colour above and below zero.
+    """
 
     track: Track
     values: np.ndarray
-    alpha: np.ndarray
+    shown: dict[int, float]
+    shades: dict[int, str]
     colors: tuple[str, str]
     ends: tuple[float, float]
 
 
 def _inks(passage: Passage) -> list[_Ink]:
     """The highlighted tracks of a passage, at most two."""
-    inks = []
-    for place, track in enumerate(t for t in passage.tracks if t.highlighted):
-        if place == 2:
-            raise ValueError("more than two tracks are highlighted; set highlighted=False on the others")
-        values = track.array()
-        if track.scale is not None and not (math.isfinite(track.scale) and track.scale > 0):
-            raise ValueError(f"the scale of track {track.name!r} is {track.scale}; give a number above 0, or None")
-        colors = (hex_color(track.color or COLORS[place]), hex_color(track.negative_color or NEGATIVE_COLORS[place]))
-        ends = (track.scale or _largest(values), track.scale or _largest(-values))
-        strength = np.nan_to_num(values)
-        alpha = np.zeros(len(values), dtype=np.int64)
-        for sign, color, end in zip((1, -1), colors, ends, strict=True):
-            side = strength * sign > 0
-            # A faint floor: what fires at all can be seen.
-            shown = 0.06 + 0.94 * np.minimum(np.abs(strength[side]) / (end or 1.0), 1.0)
-            alpha[side] = np.maximum(1, np.round(255 * max_alpha(color) * shown)).astype(np.int64)
-        inks.append(_Ink(track, values, alpha, colors, ends))
-    return inks
+    tracks = [track for track in passage.tracks if track.highlighted]
+    if len(tracks) > 2:
+        raise ValueError(f"{len(tracks)} tracks are highlighted; set highlighted=False on all but two")
+    return [_ink(track, place) for place, track in enumerate(tracks)]
 
 
-def _tokens(passage: Passage, inks: list[_Ink], drawing: _Drawing) -> tuple[list[str], dict[str, Any]]:
+def _ink(track: Track, place: int) -> _Ink:
+    values = track.array()
+    if track.scale is not None and not (math.isfinite(track.scale) and track.scale > 0):
+        raise ValueError(f"the scale of track {track.name!r} is {track.scale}; give a number above 0, or None")
+    colors = (hex_color(track.color or COLORS[place]), hex_color(track.negative_color or NEGATIVE_COLORS[place]))
+    at = np.flatnonzero(np.nan_to_num(values))
+    shown = values[at]
+    ends = (track.scale or _largest(shown), track.scale or _largest(-shown))
+    below = (shown < 0).astype(int)
+    strength = np.minimum(np.abs(shown) / np.array([end or 1.0 for end in ends])[below], 1.0)
+    strongest = 255 * np.array([max_alpha(color) for color in colors])[below]
+    # A faint floor: what fires at all can be seen.
+    alpha = np.maximum(1, np.round(strongest * (0.06 + 0.94 * strength))).astype(int)
+    drawn = zip(at.tolist(), below.tolist(), alpha.tolist(), strict=True)
+    shades = {p: f"{colors[side]}{opacity:02x}" for p, side, opacity in drawn}
+    return _Ink(track, values, dict(zip(at.tolist(), shown.tolist(), strict=True)), shades, colors, ends)
+
+
+def _tokens(passage: Passage, inks: list[_Ink]) -> tuple[list[str], dict[str, Any]]:
     """HTML of each token, and what the tooltip needs to know."""
     n = len(passage.tokens)
     data: dict[str, Any] = {"v": []}
-    drawn = {id(ink.track): ink.values for ink in inks}
+    drawn = {id(ink.track): ink for ink in inks}
     for track in passage.tracks:
-        values = drawn.get(id(track))
-        values = track.array() if values is None else values
-        if len(values) != n:
-            raise ValueError(f"track {track.name!r} has {len(values)} values for {n} tokens; give one for each token")
-        if not track.in_tooltip:
-            continue
-        shown = np.flatnonzero(np.nan_to_num(values))
-        data["v"].append([shown.tolist(), [float(f"{v:.4g}") for v in values[shown].tolist()]])
+        ink = drawn.get(id(track)) or _ink(track, 0)
+        if len(ink.values) != n:
+            raise ValueError(
+                f"track {track.name!r} has {len(ink.values)} values for {n} tokens; give one for each token"
+            )
+        if track.in_tooltip:
+            data["v"].append([list(ink.shown), [float(f"{v:.4g}") for v in ink.shown.values()]])
     if passage.ids is not None:
-        data["id"] = np.asarray(passage.ids).tolist()
-        if len(data["id"]) != n:
-            raise ValueError(f"{len(data['id'])} token ids for {n} tokens")
-    parts = list(map(drawing.__getitem__, passage.tokens))
+        ids = _list(passage.ids)
+        if len(ids) != n:
+            raise ValueError(f"{len(ids)} token ids for {n} tokens; give one for each token")
+        data["id"] = " ".join(map(str, ids))  # one string is cheaper to write and to parse than a list
+    text = _BETWEEN.join(passage.tokens)
+    # Escaped as one string: a call for each token would be most of the cost.
+    parts = _escape(text).split(_BETWEEN)
+    if len(parts) != n:
+        parts = [_escape(token) for token in passage.tokens]
+    parts = [f"<i>{part}</i>" for part in parts]
     # The few texts that HTML cannot hold go to the script, for copying and for the tooltip.
-    lost = {i: t for i, t in enumerate(passage.tokens) if t in drawing.lost} if drawing.lost else {}
-    if lost:
-        data["x"] = lost
+    if not _is_plain(text) and _UNHTML.search(text):
+        data["x"] = {i: token for i, token in enumerate(passage.tokens) if _UNHTML.search(token)}
     for at, chip in passage.chips.items():
         parts[at] = f'{parts[at][:-4]}<b data-x="{escape(chip)}"></b></i>'
     for at in np.flatnonzero(passage.special).tolist():
@@ -322,36 +332,32 @@ def _tokens(passage: Passage, inks: list[_Ink], drawing: _Drawing) -> tuple[list
 
 def _marks(inks: list[_Ink]) -> Iterator[tuple[int, str, str]]:
     """Position, CSS background and title of each coloured token; of two tracks the first takes the upper band."""
-    columns = [(ink.values.tolist(), ink.alpha.tolist(), ink.colors) for ink in inks]
-    for at in sorted({p for ink in inks for p in np.flatnonzero(ink.alpha).tolist()}):
-        shades = [f"{colors[v[at] < 0]}{alpha[at]:02x}" if alpha[at] else "#0000" for v, alpha, colors in columns]
-        title = " · ".join(format_number(v[at]) for v, _, _ in columns if not math.isnan(v[at]))
-        yield at, shades[0] if len(shades) == 1 else f"linear-gradient({shades[0]} 50%,{shades[1]} 50%)", title
+    if len(inks) == 1:
+        for at, value in inks[0].shown.items():
+            yield at, inks[0].shades[at], format_number(value)
+        return
+    for at in sorted({p for ink in inks for p in ink.shown}):
+        upper, lower = (ink.shades.get(at, "#0000") for ink in inks)
+        title = " · ".join(format_number(ink.values[at]) for ink in inks if not math.isnan(ink.values[at]))
+        yield at, f"linear-gradient({upper} 50%,{lower} 50%)", title
 
 
-class _Drawing(dict[str, str]):
-    """Token text -> its `<i>` element, each distinct text drawn once; `lost` are those that HTML cannot hold."""
+def _escape(text: str) -> str:
+    """Plain text as HTML with the same text content, where characters without a glyph can be shown."""
+    html = escape(text, quote=False)
+    return (html if _is_plain(text) else _UNSEEN.sub(_mark, html)).replace("\n", "<b>\n</b>")
 
-    def __init__(self) -> None:
-        self.lost: set[str] = set()
 
-    def __missing__(self, token: str) -> str:
-        drawn = token
-        if _SPECIAL.search(token):
-            drawn = _UNSEEN.sub(self._mark, escape(token, quote=False))
-            if _UNHTML.search(token):
-                self.lost.add(token)
-        self[token] = drawn = f"<i>{drawn}</i>"
-        return drawn
+def _is_plain(text: str) -> bool:
+    """Whether a text is surely free of unseen characters but newlines; several times faster than the pattern."""
+    return text.replace("\n", "").isprintable()
 
-    @staticmethod
-    def _mark(match: re.Match[str]) -> str:
-        char = match[0]
-        if char == "\n":
-            return "<b>\n</b>"
-        held = "&#13;" if char == "\r" else "\ufffd" if _UNHTML.match(char) else char
-        # <bdi> ends the reach of a direction mark by itself, with or without a style sheet.
-        return f'<bdi data-x="{_MARKS.get(char) or f"U+{ord(char):04X}"}">{held}</bdi>'
+
+def _mark(match: re.Match[str]) -> str:
+    char = match[0]
+    held = "&#13;" if char == "\r" else "\ufffd" if _UNHTML.match(char) else char
+    # <bdi> ends the reach of a direction mark by itself, with or without a style sheet.
+    return f'<bdi data-x="{_MARKS.get(char) or f"U+{ord(char):04X}"}">{held}</bdi>'
 
 
 def _folded(parts: list[str], start: int, end: int, near: Sequence[int], window: int | None) -> str:
@@ -430,13 +436,17 @@ def _root(body: str, data: list[dict[str, Any]], passages: Sequence[Passage], ti
 
 def plain_text(text: str) -> str:
     """Plain text as HTML, for labels: what cannot be shown becomes a replacement character."""
-    return escape(_UNSEEN.sub(lambda m: " " if m[0] in "\t\n\r" else "\ufffd", str(text)))
+    return escape(_UNSEEN.sub(lambda m: " " if m[0] in "\t\r" else "\ufffd", str(text).replace("\n", " ")))
+
+
+def _list(values: Any) -> list[Any]:
+    """Plain numbers. A tensor's own tolist() spares importing torch, and knows every device and dtype."""
+    return values.tolist() if hasattr(values, "tolist") else list(values)
 
 
 def _largest(values: np.ndarray) -> float:
     """The largest value above zero; 0 where there is none."""
-    above = values[values > 0]
-    return float(above.max()) if len(above) else 0.0
+    return float(np.fmax.reduce(values, initial=0.0))
 
 
 def _over(color: str, ground: str, alpha: float) -> tuple[float, ...]:

@@ -30,7 +30,7 @@ function tinyDashboard(host, emit) {
       const found = at.indexOf(position);
       return found < 0 ? [] : [{ name: data.names[track], color: data.colors[track], value: value[found] }];
     });
-    return { passage: index, position, id: own.id?.[position] ?? null, text: own.x?.[position] ?? token.textContent, chip, values };
+    return { passage: index, position, id: own.id ? Number(own.id.split(" ")[position]) : null, text: own.x?.[position] ?? token.textContent, chip, values };
   };
   const visible = (text) => text.replace(/ /g, "␣").replace(/\n/g, "↵").replace(/\t/g, "⇥").replace(/\r/g, "␍");
 
