@@ -148,7 +148,7 @@ def test_one_broken_sqlite_row_leaves_the_others_readable(tmp_path):
         (11, "broken JSON"),
         (12, "not a list"),
         (13, "1 tokens and 0 activations"),
-        (14, "peak is None"),
+        (14, "max_activation None"),
     ]:
         with pytest.raises(ValueError, match=f"feature {feature}.*{message}"):
             source[feature]

@@ -163,13 +163,13 @@ def check_example(row: Sequence[Any], feature: int, number: int) -> Example:
         feature, number: named in the error: the `number`-th example of `feature`.
 
     Raises:
-        ValueError: the row is not an example, or its tokens and activations differ in number.
+        ValueError: the row is not an example, its tokens and activations differ in number, or its peak is no number.
     """
     where = f"example {number} of feature {feature}"
     try:
         example = row if isinstance(row, Example) else Example(*row)
         n_activations = len(example.activations)
-        n_tokens = len(example.tokens) or len(example.token_ids or ())
+        n_tokens = len(example.tokens) or len(() if example.token_ids is None else example.token_ids)
     except TypeError as error:
         raise ValueError(
             f"{where} is not (max_activation, tokens, activations) but {str(row)[:80]!r}: {error}"
@@ -178,6 +178,8 @@ def check_example(row: Sequence[Any], feature: int, number: int) -> Example:
         raise ValueError(
             f"{where} has {n_tokens} tokens and {n_activations} activations; it needs one activation for each token"
         )
+    if not hasattr(example.max_activation, "__float__"):
+        raise ValueError(f"{where} has max_activation {repr(example.max_activation)[:80]}, which is not a number")
     return example
 
 
@@ -200,14 +202,14 @@ def check_feature(feature: Any, source: Mapping[int, Any]) -> int:
             raise TypeError
         number = index(feature)
     except TypeError:
-        raise ValueError(f"feature {feature!r} is not a whole number; give its index, 0 or above") from None
+        raise ValueError(f"feature {repr(feature)[:80]} is not a whole number; give its index, 0 or above") from None
+    shown = number if abs(number) < 10**12 else f"{number:.3g}" if abs(number) < 10**300 else "of that size"
     if number < 0:
-        raise ValueError(f"feature {number} is negative; features are counted from 0")
+        raise ValueError(f"feature {shown} is negative; features are counted from 0")
     if number not in source:
         if not source:
-            raise UnknownFeatureError(f"feature {number} has no examples: the source is empty")
+            raise UnknownFeatureError(f"feature {shown} has no examples: the source is empty")
         nearest = ", ".join(map(str, sorted(nsmallest(3, source, key=lambda other: abs(other - number)))))
-        shown = number if number < 10**12 else f"{number:.3g}" if number < 10**300 else "of that size"
         raise UnknownFeatureError(
             f"feature {shown} has no examples here; of the {len(source)} features that have, the nearest are {nearest}"
         )

@@ -21,11 +21,7 @@ def strongest_first(rows: Iterable[Sequence[Any]], feature: int) -> list[Example
     Raises:
         ValueError: a row is not an example, or its peak is not a number.
     """
-    examples = [check_example(row, feature, i) for i, row in enumerate(rows)]
-    for i, example in enumerate(examples):
-        if not isinstance(example.max_activation, (int, float)):
-            raise ValueError(f"example {i} of feature {feature}: its peak is {example.max_activation!r}, not a number")
-    return sorted(examples, key=lambda e: -e.max_activation)
+    return sorted((check_example(row, feature, i) for i, row in enumerate(rows)), key=lambda e: -e.max_activation)
 
 
 class FileSource(ExampleSource):

@@ -1,0 +1,96 @@
+"""HTML as a small tree, read by the standard library's parser: what the tests look at."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from html.parser import HTMLParser
+
+VOID = {"meta", "img", "br", "input", "link", "hr"}
+
+
+@dataclass
+class Node:
+    tag: str
+    attrs: dict[str, str] = field(default_factory=dict)
+    children: list[Node | str] = field(default_factory=list)
+
+    @property
+    def text(self) -> str:
+        """The text content, scripts and style sheets left out."""
+        if self.tag in ("script", "style", "title"):
+            return ""
+        return "".join(c if isinstance(c, str) else c.text for c in self.children)
+
+    @property
+    def raw(self) -> str:
+        return "".join(c for c in self.children if isinstance(c, str))
+
+    @property
+    def classes(self) -> list[str]:
+        return self.attrs.get("class", "").split()
+
+    def walk(self):
+        for child in self.children:
+            if isinstance(child, Node):
+                yield child
+                yield from child.walk()
+
+    def all(self, tag: str | None = None, cls: str | None = None) -> list[Node]:
+        return [n for n in self.walk() if (tag is None or n.tag == tag) and (cls is None or cls in n.classes)]
+
+    def one(self, tag: str | None = None, cls: str | None = None) -> Node:
+        (found,) = self.all(tag, cls)
+        return found
+
+
+class _Builder(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.root = Node("root")
+        self.stack = [self.root]
+
+    def handle_starttag(self, tag, attrs):
+        node = Node(tag, {name: value or "" for name, value in attrs})
+        assert len(node.attrs) == len(attrs), f"an attribute stands twice: {attrs}"
+        self.stack[-1].children.append(node)
+        if tag not in VOID:
+            self.stack.append(node)
+
+    def handle_endtag(self, tag):
+        assert self.stack[-1].tag == tag, f"</{tag}> closes <{self.stack[-1].tag}>"
+        self.stack.pop()
+
+    def handle_data(self, data):
+        self.stack[-1].children.append(data)
+
+    def handle_comment(self, data):
+        raise AssertionError(f"a comment: {data!r}")
+
+    def unknown_decl(self, data):
+        raise AssertionError(f"a declaration: {data!r}")
+
+    handle_pi = handle_comment
+
+
+def parse(html: str) -> Node:
+    """The tree of a fragment or a page; every element must be closed in order, and there are no comments."""
+    builder = _Builder()
+    builder.feed(html)
+    builder.close()
+    assert builder.stack == [builder.root], f"not closed: {[n.tag for n in builder.stack[1:]]}"
+    return builder.root
+
+
+def data_of(tree: Node) -> dict:
+    """The JSON that travels beside a fragment."""
+    (script,) = [n for n in tree.all("script") if n.attrs.get("type") == "application/json"]
+    return json.loads(script.raw)
+
+
+def passages_of(tree: Node) -> list[Node]:
+    return tree.all("div", "td-p")
+
+
+def tokens_of(node: Node) -> list[Node]:
+    return node.all("i")
