@@ -8,6 +8,7 @@ import hashlib
 import json
 import re
 import threading
+from functools import lru_cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import NamedTuple
@@ -166,19 +167,21 @@ def _handler(hub):
             if not file.is_file():
                 return self.send(404, b"{}", {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": sha})
             headers = {"ETag": f'"{etag(file)}"', "X-Repo-Commit": sha, "Accept-Ranges": "bytes"}
-            content = file.read_bytes()
+            size = file.stat().st_size
             if file.suffix in (".parquet", ".db") and not direct:
-                headers |= {"X-Linked-Size": str(len(content)), "X-Linked-ETag": f'"{etag(file)}"'}
+                headers |= {"X-Linked-Size": str(size), "X-Linked-ETag": f'"{etag(file)}"'}
                 return self.send(302, b"", headers | {"Location": f"{hub.url}/large/{name}/resolve/{sha}/{inside}"})
-            status = 200
+            status, first, last = 200, 0, size - 1
             if match := re.fullmatch(r"bytes=(\d*)-(\d*)", self.headers.get("Range", "")):
-                status, size = 206, len(content)
+                status = 206
                 first = int(match[1]) if match[1] else size - int(match[2])
                 last = min(int(match[2]), size - 1) if match[1] and match[2] else size - 1
                 if first >= size:
                     return self.send(416, b"", {"Content-Range": f"bytes */{size}"})
-                content = content[first : last + 1]
                 headers["Content-Range"] = f"bytes {first}-{last}/{size}"
+            with file.open("rb") as stream:
+                stream.seek(first)
+                content = stream.read(last + 1 - first)
             return self.send(status, content, headers)
 
         def send(self, status, content, headers=None):
@@ -198,4 +201,10 @@ def _handler(hub):
 
 
 def etag(file):
-    return hashlib.sha256(file.read_bytes()).hexdigest()
+    return _hashed(file, file.stat().st_mtime_ns)
+
+
+@lru_cache
+def _hashed(file, _):
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -106,7 +106,7 @@ class HubExamples(ParquetExamples):
         stop = max(start + c.total_compressed_size for start, c in zip(starts, columns, strict=True))
         window = _Window(self._bytes(name, min(starts), stop), min(starts), self._sizes[name][0])
         with pq.ParquetFile(window, metadata=footer, pre_buffer=False) as file:
-            return file.read_row_group(group)
+            return file.read_row_group(group, use_threads=False)  # it is small: threads cost more than they save
 
     def _open(self, name: str, footer: pq.FileMetaData | None = None) -> pq.ParquetFile:
         """A whole file, downloaded once: for the columns of all features, which lie all over it."""

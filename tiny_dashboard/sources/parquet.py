@@ -206,7 +206,7 @@ class ParquetExamples(ExampleSource):
 
     def _read_group(self, name: str, group: int) -> pa.Table:
         with self._open(name, self._footer(name)[0]) as file:
-            return file.read_row_group(group)
+            return file.read_row_group(group, use_threads=False)  # it is small: threads cost more than they save
 
     def _resolve(self, tokenizer: str | None) -> str | None:
         """A tokenizer that lies in or beside the folder is named relative to it, so that both can move together."""
@@ -470,7 +470,7 @@ def _stats(row: dict[str, Any]) -> FeatureStats:
     for name in ("top_logits", "bottom_logits"):
         row[name] = [[(pair["token"], pair["logit"]) for pair in model] for model in row[name] or ()]
     row["peak_tokens"] = [(pair["token"], pair["count"]) for pair in row.get("peak_tokens") or ()]
-    row["histogram"] = [int(x) if x.is_integer() else x for x in row["histogram"] or ()]
+    row["histogram"] = [int(x) if float(x).is_integer() else x for x in row["histogram"] or ()]
     return FeatureStats(**{f.name: row[f.name] for f in fields(FeatureStats) if row.get(f.name) not in (None, [])})
 
 
