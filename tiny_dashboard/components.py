@@ -23,7 +23,22 @@ const tell = {
   action: (d) => trigger('action', d),
 };
 const refresh = tinyDashboard(mount, (kind, detail) => tell[kind](detail));
-const build = () => { mount.innerHTML = props.value || ''; refresh(); };
+// Long lists come in over several frames, so that the page never stalls; a newer value ends an older one's turn.
+const CHUNK = 120000;
+let turn = 0;
+const build = () => {
+  const parts = (props.value || '').split('<!---->'), tail = parts.length > 2 ? parts.pop() : '', mine = ++turn;
+  const take = () => { let html = ''; while (parts.length && html.length < CHUNK) html += parts.shift(); return html; };
+  mount.innerHTML = parts.shift() + take() + tail;
+  refresh();
+  const more = () => {
+    if (mine !== turn || !parts.length) return;
+    mount.querySelector('.td-list').insertAdjacentHTML('beforeend', take());
+    refresh();
+    requestAnimationFrame(more);
+  };
+  requestAnimationFrame(more);
+};
 build();
 watch('value', build);
 """

@@ -186,20 +186,21 @@ def examples_html(
         inks = _inks(passage)
         parts, values = _tokens(passage, inks)
         peak = _peak(passage, inks)
-        if passage.group != group:
-            group = passage.group
-            rows.append(f'<h4 class="td-group">{plain_text(group)}</h4>')
+        heading = f'<h4 class="td-group">{plain_text(passage.group)}</h4>' if passage.group != group else ""
+        group = passage.group
         value = format_number(inks[0].values[peak]) if inks and not math.isnan(inks[0].values[peak]) else ""
         rows.append(
-            f'<div class="td-x" tabindex="{-1 if data else 0}"><span class="td-v">{value}</span><div class="td-p">'
-            f"<span><span>{_folded(parts, 0, peak, [peak], window)}</span></span>"
+            f'{heading}<div class="td-x" tabindex="{-1 if data else 0}"><span class="td-v">{value}</span>'
+            f'<div class="td-p"><span><span>{_folded(parts, 0, peak, [peak], window)}</span></span>'
             f"<span>{_folded(parts, peak, len(parts), [peak], window)}</span></div></div>"
         )
         data.append(values)
         all_inks.append(inks)
     count = f"{len(passages)} example{'' if len(passages) == 1 else 's'}{f' · {plain_text(note)}' if note else ''}"
     bar = f"<span>{count}</span>{_legend(all_inks)}"
-    return _root(f'<div class="td-list">{"".join(rows)}</div>', data, passages, title, bar, view=view)
+    # The empty comments let a script take the rows in one by one; no text can hold one.
+    body = f'<div class="td-list"><!---->{"<!---->".join(rows)}<!----></div>'
+    return _root(body, data, passages, title, bar, view=view)
 
 
 def page(body: str, *, title: str = "", css: str = "", js: str = "") -> Html:
