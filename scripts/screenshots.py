@@ -1,0 +1,46 @@
+"""Take the screenshots of the README from the running demo: `python scripts/screenshots.py [FOLDER]`."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from playwright.sync_api import sync_playwright
+
+from tiny_dashboard import launch
+
+TEXT = "def read_lines(path):\n    with open(path, encoding='utf-8') as file:\n        return file.readlines()"
+FEATURE = "417"
+
+
+def main(folder: Path) -> None:
+    """Offline and online tab, light and dark, wide and narrow."""
+    app = launch(prevent_thread_lock=True, quiet=True)
+    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+        for scheme in ("light", "dark"):
+            for size, width, height in (("", 1120, 800), ("-narrow", 400, 800)):
+                page = browser.new_page(
+                    viewport={"width": width, "height": height}, color_scheme=scheme, device_scale_factor=1.5
+                )
+                page.goto(f"{app.local_url}?feature={FEATURE}")
+                page.wait_for_selector("#td-examples .td-x")
+                page.wait_for_timeout(500)
+                page.screenshot(path=folder / f"offline-{scheme}{size}.png")
+                page.get_by_role("tab", name="Online").click()
+                page.locator("#td-text textarea").fill(TEXT)
+                page.get_by_role("button", name="Analyze").click()
+                page.wait_for_selector("#td-analysis .td-p", timeout=120_000)
+                page.wait_for_selector("#td-top .td-f")
+                page.wait_for_timeout(500)
+                page.screenshot(path=folder / f"online-{scheme}{size}.png")
+                page.close()
+        browser.close()
+    app.close()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1] if len(sys.argv) > 1 else "docs"))
