@@ -14,7 +14,13 @@ from tiny_dashboard.feature_centric_dashboards import (
     load_tokenizer,
 )
 
-_PATHS = ("examples", "dictionary", "models", "tokenizer")
+_PATHS = ("examples", "dictionary", "tokenizer")
+_KINDS = {  # annotation -> what TOML gives for it, in Python and in words
+    "str": (str, "a text in quotes"),
+    "int": (int, "a whole number"),
+    "tuple": (list, "a list of paths or Hub ids"),
+    "Mapping": (dict, "a table"),
+}
 
 
 @dataclass(frozen=True)
@@ -52,6 +58,13 @@ class DashboardConfig:
     max_text: int = 20_000
     max_new_tokens: int = 128
 
+    def __post_init__(self) -> None:
+        least = {"layer": 0, "feature": 0, "window_size": 0, "max_examples": 1, "max_text": 1, "max_new_tokens": 1}
+        for name, low in least.items():
+            value = getattr(self, name)
+            if value is not None and value < low:
+                raise ValueError(f"{name} is {value}; it must be at least {low}")
+
     @classmethod
     def read(cls, path: str | Path) -> DashboardConfig:
         """Read a TOML file; names in it that are paths relative to its folder are found there.
@@ -65,26 +78,22 @@ class DashboardConfig:
             values = tomllib.loads(path.read_text(encoding="utf-8"))
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise ValueError(f"{path} is not a TOML file: {error}") from error
-        for key in _PATHS:
-            if isinstance(values.get(key), list):
-                values[key] = tuple(_resolve(path.parent, name) for name in values[key])
-            elif key in values:
-                values[key] = _resolve(path.parent, values[key])
-        return cls.make(values, str(path))
-
-    @classmethod
-    def make(cls, values: Mapping[str, Any], where: str) -> DashboardConfig:
-        """Check and take over settings; `where` they come from is named in errors."""
-        known = {f.name: f.default for f in fields(cls)}
+        kinds = {f.name: _KINDS[str(f.type).split(" ")[0].split("[")[0]] for f in fields(cls)}
         for key, value in values.items():
-            if key not in known:
-                raise ValueError(f"{where}: there is no setting {key!r}; there are {', '.join(known)}")
-            wanted = (int,) if key in ("layer", "feature") else (type(known[key]),)
-            wanted = {"models": (tuple,), "which": (dict,)}.get(key, wanted)
-            wanted = (str,) if wanted == (type(None),) else wanted
-            if value is not None and (not isinstance(value, wanted) or isinstance(value, bool)):
-                raise ValueError(f"{where}: {key} is {value!r}; it must be of type {wanted[0].__name__}")
-        return cls(**values)
+            if key not in kinds:
+                raise ValueError(f"{path}: there is no setting {key!r}; there are {', '.join(kinds)}")
+            kind, words = kinds[key]
+            if not isinstance(value, kind) or isinstance(value, bool):
+                raise ValueError(f"{path}: {key} is {value!r}; it must be {words}")
+        models = values.get("models", ())
+        if not all(isinstance(name, str) for name in models):
+            raise ValueError(f"{path}: models is {models!r}; it must be {_KINDS['tuple'][1]}")
+        values["models"] = tuple(_resolve(path.parent, name) for name in models)
+        values |= {key: _resolve(path.parent, values[key]) for key in _PATHS if key in values}
+        try:
+            return cls(**values)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
 
     @classmethod
     def demo(cls) -> DashboardConfig:
@@ -119,9 +128,8 @@ class DashboardConfig:
         from tiny_dashboard.featurizer import Featurizer, check_fit
 
         device = resolve_device(self.device)
-        dictionary = load_dictionary(
-            self.dictionary, device=device, layer=self.layer, hook_point=self.hook_point, **self.which
-        )
+        chosen = {"device": device, "layer": self.layer, "hook_point": self.hook_point} | dict(self.which)
+        dictionary = load_dictionary(self.dictionary, **chosen)
         layer, hook_point = dictionary.layer, dictionary.hook_point or "resid_post"
         if layer is None:
             raise ValueError(f"{self.dictionary} does not say which layer it reads; set layer = N")
@@ -136,6 +144,7 @@ class DashboardConfig:
         return dashboard
 
 
-def _resolve(folder: Path, name: Any) -> Any:
-    """A path relative to `folder` where there is one, else the name as it is: a Hub id, or an absolute path."""
-    return str((folder / name).resolve()) if isinstance(name, str) and (folder / name).exists() else name
+def _resolve(folder: Path, name: str) -> str:
+    """A path relative to `folder` where there is one, else the name as it is: a Hub id."""
+    path = folder / Path(name).expanduser()
+    return str(path.resolve()) if path.exists() else name

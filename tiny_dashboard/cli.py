@@ -1,0 +1,300 @@
+"""The command line, `tiny-dashboard …`. Nothing heavy is imported before a command runs, so that `--help` is quick."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import tomllib
+import traceback
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tiny_dashboard import __version__
+
+LOOKED_AT = 64  # features that `info` counts the examples of, where the source does not say how many it has
+
+cli = typer.Typer(
+    add_completion=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+Source = Annotated[str, typer.Argument(metavar="SRC", help="Examples: a path or a Hub dataset id.")]
+Models = Annotated[
+    list[str] | None,
+    typer.Option("--model", metavar="M", help="Path or Hub id of a model; twice, base then chat, for a crosscoder."),
+]
+Tokenizer = Annotated[str | None, typer.Option(metavar="T", help="Path or Hub id, where the source names none.")]
+Layer = Annotated[int | None, typer.Option(help="Layer that the dictionary reads, where it does not say.")]
+Hook = Annotated[str | None, typer.Option("--hook", help="Hook point: resid_post, resid_pre, mlp_out, …")]
+Which = Annotated[
+    list[str] | None,
+    typer.Option(metavar="KEY=VALUE", help="Selects one dictionary of many: width=16k, l0=71, subfolder=…"),
+]
+Out = Annotated[Path, typer.Option(metavar="DIR", help="Folder to write; it must not exist.")]
+
+
+class UsageError(ValueError):
+    """The options do not go together."""
+
+    exit_code = 2  # as the parser's own errors have it
+
+
+@cli.callback(invoke_without_command=True)
+def demo(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Give an error's traceback; any place will do.")] = False,
+) -> None:
+    """Look at the features of sparse autoencoders and crosscoders. With no command: the embedded demo."""
+    if version:
+        print(__version__)
+    elif context.invoked_subcommand is None:
+        launch()
+
+
+@cli.command()
+def launch(
+    config: Annotated[Path | None, typer.Argument(metavar="dashboard.toml", help="What to show.")] = None,
+    examples: Annotated[str | None, typer.Option(metavar="SRC", help="Examples: a path or a Hub dataset id.")] = None,
+    dictionary: Annotated[str | None, typer.Option(metavar="SRC", help="SAE, transcoder or crosscoder.")] = None,
+    model: Models = None,
+    layer: Layer = None,
+    hook: Hook = None,
+    tokenizer: Tokenizer = None,
+    which: Which = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, …")] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on; 0.0.0.0 for all.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on.")] = None,
+    share: Annotated[bool, typer.Option("--share", help="Make a public link.")] = False,
+    mcp: Annotated[bool, typer.Option("--mcp", help="Serve the endpoints as MCP tools too.")] = False,
+) -> None:
+    """Show a dashboard; options override what the file says. With neither: the embedded demo."""
+    given: dict[str, Any] = {
+        "examples": examples,
+        "dictionary": dictionary,
+        "models": tuple(model) if model else None,
+        "layer": layer,
+        "hook_point": hook,
+        "tokenizer": tokenizer,
+        "which": _which(which) or None,
+        "device": device,
+    }
+    given = {name: value for name, value in given.items() if value is not None}
+    if mcp and find_spec("mcp") is None:
+        raise ModuleNotFoundError("--mcp needs an extra: pip install 'tiny-dashboard[mcp]'")
+    from tiny_dashboard.config import DashboardConfig
+
+    settings = None
+    if config is not None or given:
+        start = DashboardConfig.read(config) if config is not None else DashboardConfig()
+        settings = dataclasses.replace(start, **given)
+        if bool(settings.models) != bool(settings.dictionary):
+            raise UsageError("the online tab needs both --model and --dictionary")
+        if settings.examples is None and settings.dictionary is None:
+            raise UsageError("there is nothing to show: name --examples, or --model and --dictionary")
+
+    from tiny_dashboard import app
+
+    options = {"server_name": host, "server_port": port, "share": share, "mcp_server": mcp}
+    app.launch(settings, **{name: value for name, value in options.items() if value})
+
+
+@cli.command()
+def info(source: Source) -> None:
+    """What is this: format, features, examples, tokenizer, models."""
+    from tiny_dashboard.examples import SourceInfo
+    from tiny_dashboard.sources import open_examples
+
+    examples = open_examples(source)
+    known: SourceInfo = getattr(examples, "info", SourceInfo("dict"))
+    features = sorted(examples)
+    facts = {
+        "format": known.format,
+        "features": f"{len(features):,}" + (f" ({features[0]} to {features[-1]})" if features else ""),
+        "examples": _count(examples, features),
+        "tokenizer": known.tokenizer,
+        "models": ", ".join(known.models),
+        "dictionary": known.dictionary,
+        "layer": known.layer,
+        "hook point": known.hook_point,
+    }
+    more = {name: value for name, value in known.extra.items() if isinstance(value, str | int | float)}
+    for name, value in (facts | more).items():
+        if value not in (None, "") or name in ("tokenizer", "models", "layer"):
+            print(f"{name:<12} {_one_line('not said' if value in (None, '') else value)}")
+
+
+@cli.command()
+def export(
+    source: Source,
+    features: Annotated[str, typer.Option(help="Which: 1,2,5-9")],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The HTML file to write: report.html")],
+    tokenizer: Tokenizer = None,
+) -> None:
+    """Write features as one self-contained HTML page."""
+    from tiny_dashboard.feature_centric_dashboards import OfflineFeatureCentricDashboard
+    from tiny_dashboard.text import parse_features
+
+    try:
+        chosen = parse_features(features)
+    except ValueError as error:
+        raise UsageError(f"--features: {error}") from error
+    if not chosen:
+        raise UsageError("--features names none; write them as in 1,2,5-9")
+    dashboard = OfflineFeatureCentricDashboard.open(source, tokenizer)
+    print(dashboard.export_to_html(out, chosen[0] if len(chosen) == 1 else chosen))
+
+
+@cli.command()
+def convert(
+    source: Source,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write; it must not exist.")],
+    tokenizer: Tokenizer = None,
+) -> None:
+    """Write any examples format as a dataset of ours."""
+    from tiny_dashboard.sources.convert import convert as write
+
+    print(write(source, folder, tokenizer=tokenizer, progress=sys.stderr.isatty()))
+
+
+@cli.command()
+def collect(
+    dictionary: Annotated[str, typer.Option(metavar="SRC", help="SAE, transcoder or crosscoder.")],
+    corpus: Annotated[str, typer.Option(metavar="SRC", help="Texts or chats: a file, a folder or a Hub dataset id.")],
+    out: Out,
+    model: Models = None,
+    layer: Layer = None,
+    hook: Hook = None,
+    tokenizer: Tokenizer = None,
+    which: Which = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, …")] = "auto",
+    column: Annotated[str | None, typer.Option(help="Column of the corpus that holds the text or the chat.")] = None,
+    split: Annotated[str, typer.Option(help="Split of the corpus.")] = "train",
+    top_k: Annotated[int, typer.Option(help="Examples for each feature.")] = 20,
+    context: Annotated[int, typer.Option(help="Tokens that a model sees at once.")] = 128,
+    tokens: Annotated[int | None, typer.Option(metavar="N", help="Stop after so many tokens.")] = None,
+    batch_size: Annotated[int, typer.Option(help="Windows in a batch.")] = 32,
+    packed: Annotated[bool, typer.Option("--packed", help="Fill windows over the ends of documents.")] = False,
+    memory: Annotated[float | None, typer.Option(metavar="GB", help="Gigabytes for state and codes.")] = None,
+    shard: Annotated[int, typer.Option(metavar="I", help="Which part of the corpus, from 0.")] = 0,
+    num_shards: Annotated[int, typer.Option(metavar="N", help="In how many parts.")] = 1,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where a run stopped.")] = False,
+) -> None:
+    """Find the strongest examples of every feature over a corpus."""
+    if not model:
+        raise UsageError("name the model with --model, or base and chat with --model twice")
+    from tiny_dashboard.collect import collect_examples
+
+    print(
+        collect_examples(
+            model,
+            dictionary,
+            corpus,
+            out,
+            layer=layer,
+            hook_point=hook,
+            tokenizer=tokenizer,
+            which=_which(which),
+            device=device,
+            column=column,
+            split=split,
+            top_k=top_k,
+            context=context,
+            max_tokens=tokens,
+            batch_size=batch_size,
+            packed=packed,
+            memory=None if memory is None else memory * 1e9,
+            shard=shard,
+            num_shards=num_shards,
+            resume=resume,
+        )
+    )
+
+
+@cli.command()
+def merge(
+    shards: Annotated[list[Path], typer.Argument(metavar="SHARD...", help="Folders that collect --shard wrote.")],
+    out: Out,
+    tokenizer: Tokenizer = None,
+) -> None:
+    """Merge the shards of a collection into one dataset."""
+    from tiny_dashboard.collect import merge as join
+
+    print(join(shards, out, tokenizer=tokenizer))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status: 0, 1 for a failure, 2 for a wrong call, 130 when interrupted."""
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    command = typer.main.get_command(cli)
+    try:
+        # Not `cli()`, which prints usage errors in several lines, and others as a traceback.
+        with command.make_context("tiny-dashboard", [word for word in words if word != "--verbose"]) as context:
+            command.invoke(context)
+        return 0
+    except typer.Exit as done:
+        return done.exit_code
+    except (Exception, KeyboardInterrupt) as error:
+        if "--verbose" in words:
+            traceback.print_exc()
+        print(f"error: {_message(error)}", file=sys.stderr)
+        # By this number, since the classes of the parser's own errors moved between versions of typer.
+        usage = getattr(error, "exit_code", None) == 2
+        return 130 if isinstance(error, KeyboardInterrupt) else 2 if usage else 1
+
+
+def _message(error: BaseException) -> str:
+    """An error in one line."""
+    shown = getattr(error, "format_message", None)
+    # str() of a KeyError puts its message in quotes.
+    text = shown() if shown else str(error.args[0] if isinstance(error, KeyError) and error.args else error)
+    told = isinstance(error, ValueError | OSError | LookupError | ImportError | KeyboardInterrupt)
+    if not text or not (shown or told):
+        text = f"{type(error).__name__}: {text}".removesuffix(": ")
+    lines = [line for part in (text, *getattr(error, "__notes__", ())) for line in part.splitlines()]
+    return _one_line("; ".join(line.strip() for line in lines if line.strip()))
+
+
+def _one_line(value: Any) -> str:
+    """A text as one line of printable characters: what it quotes may come from anywhere."""
+    line = " ".join(str(value).split())
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line)
+
+
+def _which(pairs: Sequence[str] | None) -> dict[str, Any]:
+    """`KEY=VALUE`, numbers and true/false as such."""
+    chosen: dict[str, Any] = {}
+    for pair in pairs or ():
+        key, equals, value = pair.partition("=")
+        if not (key and equals):
+            raise UsageError(f"--which {pair} is not of the form KEY=VALUE")
+        try:
+            chosen[key] = tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError:
+            chosen[key] = value
+    return chosen
+
+
+def _count(examples: Any, features: Sequence[int]) -> str:
+    """How many examples a source has; where it does not say, and has many features, some are looked at."""
+    known = getattr(examples, "metadata", {}).get("n_examples")
+    if known is not None:
+        return f"{known:,}"
+    looked_at = features[:: -(-len(features) // LOOKED_AT)] if features else []
+    counts: list[int] = []
+    broken: list[int] = []
+    for feature in looked_at:
+        try:
+            counts.append(len(examples[feature]))
+        except ValueError:
+            broken.append(feature)
+    faults = f"; {len(broken)} features cannot be read, {broken[0]} is the first" if broken else ""
+    if len(looked_at) == len(features):
+        return f"{sum(counts):,}{faults}"
+    mean = sum(counts) / max(len(counts), 1)
+    return f"about {mean:.0f} for each feature, {len(looked_at)} were looked at{faults}"
