@@ -102,7 +102,12 @@ def test_saelens_transcoder_and_older_configs(tmp_path):
     t = saelens_tensors()
     meta = {"hook_name": "blocks.3.ln2.hook_normalized", "hook_name_out": "blocks.3.hook_mlp_out"}
     t_out = t | {"W_dec": draw(N, W + 2), "b_dec": draw(W + 2)}  # its output may have another width
-    for architecture, plain in (("jumprelu_skip_transcoder", "jumprelu"), ("transcoder", "standard")):
+    for architecture, plain in (
+        ("jumprelu_skip_transcoder", "jumprelu"),
+        ("jumprelu_transcoder", "jumprelu"),
+        ("transcoder", "standard"),
+        ("skip_transcoder", "standard"),
+    ):
         folder = saelens(tmp_path / architecture, t_out, architecture=architecture, metadata=meta)
         dictionary = check(folder, X, saelens_expected(t, plain, X))
         assert dictionary.hook_point == "mlp_in"
@@ -114,6 +119,14 @@ def test_saelens_transcoder_and_older_configs(tmp_path):
     assert (dictionary.layer, dictionary.hook_point) == (2, "z")
     heads = torch.tensor(X).unflatten(-1, (2, 3))
     torch.testing.assert_close(dictionary.encode(heads), dictionary.encode(torch.tensor(X)))
+
+
+def test_saelens_without_config(tmp_path):
+    t = saelens_tensors()
+    for drop, architecture in (((), "gated"), (("b_gate",), "jumprelu"), (("b_gate", "threshold"), "standard")):
+        tensors = {name: value for name, value in t.items() if name not in drop}
+        folder = save(tmp_path / architecture, tensors, name="sae_weights.safetensors")
+        check(folder, X, saelens_expected(t, architecture, X, centred=True))
 
 
 def test_saelens_unfolded_scale_is_an_option(tmp_path):
@@ -363,7 +376,7 @@ def test_saelens_errors(tmp_path):
     t = saelens_tensors()
     for change, message in (
         ({"architecture": "temporal"}, "architecture 'temporal' is unknown; expected one of standard, jumprelu"),
-        ({"architecture": "topk"}, "has no k"),
+        ({"architecture": "topk"}, "topk SAE has no k"),
         ({"normalize_activations": "covariance_whitening"}, "normalize_activations 'covariance_whitening' is unknown"),
     ):
         with pytest.raises(ValueError, match=message):

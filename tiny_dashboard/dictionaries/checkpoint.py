@@ -7,6 +7,7 @@ import math
 import pickle
 import re
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -134,6 +135,20 @@ def parse_hook(name: str) -> tuple[int | None, str | None]:
         if re.search(pattern, name):
             return (int(layer[1]) if layer else None), point
     return (int(layer[1]) if layer else None), name or None
+
+
+def input_normalisation(checkpoint: Checkpoint, *shape: int) -> tuple[Callable[[Tensor], Tensor] | None, Tensor | None]:
+    """x -> (x - mean) * global_scale of jkminder's classes, and that scale, `shape[:-1]`; None where it is off."""
+    if "activation_mean" not in checkpoint:
+        return None, None
+    mean, std = (checkpoint.tensor(f"activation_{name}", *shape, finite=False) for name in ("mean", "std"))
+    if torch.isnan(mean).any() or torch.isnan(std).any():  # that is how they say that it is off
+        return None, None
+    if "activation_global_scale" in checkpoint:
+        scale = checkpoint.tensor("activation_global_scale", *shape[:-1])
+    else:
+        scale = checkpoint.scalar("target_rms", 1.0) / (std.square().sum(-1) + 1e-8).sqrt()
+    return (lambda x: (x - mean.to(x)) * scale.to(x)[..., None]), scale
 
 
 def _lazy(source: Any) -> bool:

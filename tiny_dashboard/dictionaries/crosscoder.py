@@ -7,12 +7,7 @@ Source: github.com/jkminder/dictionary_learning, dictionary_learning/dictionary.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-import torch
-from torch import Tensor
-
-from .checkpoint import Checkpoint
+from .checkpoint import Checkpoint, input_normalisation
 from .dictionary import Dictionary
 from .functions import Activation, Decoupled, ReLU, Threshold
 
@@ -30,42 +25,40 @@ def read(checkpoint: Checkpoint, *, code_normalization: str | None = None) -> Di
     """Fill a `Dictionary`; `code_normalization` names one of `NORMS` and overrides what the checkpoint says."""
     encoder = checkpoint.rows("encoder.weight", "LdD")
     n_features, n_models, width = encoder.shape
-    decoder = checkpoint.rows("decoder.weight", "LDd", D=n_features, L=n_models, d=width)
     kind = (code_normalization or _stored_norm(checkpoint)).upper()
-    if kind not in NORMS.values():
-        raise ValueError(f"code normalization {kind!r} is unknown; expected one of {', '.join(NORMS.values())}")
     alpha_sae = checkpoint.config.get("code_normalization_alpha_sae", 1.0)
     alpha_cc = checkpoint.config.get("code_normalization_alpha_cc", 0.1)
-    code_norm: Callable[[Tensor], Tensor] | None = {
+    code_norms = {  # from the norms of each model's decoder rows, [F, n_models]
         "CROSSCODER": lambda norms: norms.sum(-1),
-        "SAE": lambda norms: norms.norm(dim=-1),  # the norm of the models' decoders, concatenated
+        "SAE": lambda norms: norms.norm(dim=-1),  # the norm of the models' rows, concatenated
         "MIXED": lambda norms: alpha_sae * norms.norm(dim=-1) + alpha_cc * norms.sum(-1),
         "NONE": None,
         "DECOUPLED": lambda norms: norms.sum(-1),
-    }[kind]
-    notes = [f"values are scaled by the decoder norm ({kind})"]
+    }
+    if kind not in code_norms:
+        raise ValueError(f"code normalization {kind!r} is unknown; expected one of {', '.join(NORMS.values())}")
+    code_norm = code_norms[kind]
     activation: Activation = ReLU()
-    prepare, global_scale = _input_normalisation(checkpoint, n_models, width)
+    notes = [f"values are scaled by the decoder norm ({kind})"]
+    prepare, scale = input_normalisation(checkpoint, n_models, width)
     if "threshold" in checkpoint and kind == "DECOUPLED":
-        activation, code_norm = Decoupled(checkpoint.tensor("threshold", n_models)), lambda norms: norms
-        if prepare is not None:
-            # The class normalises once in encode and again in encode_decoupled; its thresholds are fitted to that.
-            once = prepare
+        code_norm, activation = (lambda norms: norms), Decoupled(checkpoint.tensor("threshold", n_models))
+        if (once := prepare) is not None:
+            # The class normalises in encode and again in encode_decoupled; its thresholds are fitted to that.
             prepare = lambda x: once(once(x))  # noqa: E731
             notes.append("inputs are normalised twice, as the DECOUPLED class does")
     elif "threshold" in checkpoint:
         activation = Threshold(checkpoint.tensor("threshold"), scaled=True)
-        if float(activation.threshold) < 0:
-            notes.append("the threshold was never set, so every positive value is kept")
+        notes += ["the threshold was never set: every positive value is kept"] * bool(activation.threshold < 0)
     return Dictionary(
         family="BatchTopKCrossCoder" if "threshold" in checkpoint else FAMILY,
         encoder=encoder,
         encoder_bias=checkpoint.tensor("encoder.bias", n_features),
-        decoder_rows=decoder,
+        decoder_rows=checkpoint.rows("decoder.weight", "LDd", D=n_features, L=n_models, d=width),
         activation=activation,
         prepare=prepare,
         code_norm=code_norm,
-        output_scale=None if global_scale is None else 1 / (global_scale + 1e-8),
+        output_scale=None if scale is None else 1 / (scale + 1e-8),
         notes=tuple(notes),
     )
 
@@ -76,26 +69,9 @@ def _stored_norm(checkpoint: Checkpoint) -> str:
         return named or "CROSSCODER"  # what files older than the id meant
     number = int(checkpoint.scalar("code_normalization_id"))
     stored = NORMS.get(number, str(number))
-    if named and named != stored:
+    if named not in ("", stored):
         raise ValueError(
             f"the config says code_normalization {named}, the tensor code_normalization_id says {stored}; "
             "choose one with code_normalization="
         )
     return stored
-
-
-def _input_normalisation(
-    checkpoint: Checkpoint, n_models: int, width: int
-) -> tuple[Callable[[Tensor], Tensor] | None, Tensor | None]:
-    """The map x -> (x - mean) * global_scale, and global_scale `[n_models]`; None where it is off (NaN or absent)."""
-    if "activation_mean" not in checkpoint:
-        return None, None
-    mean = checkpoint.tensor("activation_mean", n_models, width, finite=False)
-    std = checkpoint.tensor("activation_std", n_models, width, finite=False)
-    if torch.isnan(mean).any() or torch.isnan(std).any():
-        return None, None
-    if "activation_global_scale" in checkpoint:
-        scale = checkpoint.tensor("activation_global_scale", n_models)
-    else:
-        scale = checkpoint.scalar("target_rms", 1.0) / (std.square().sum(-1) + 1e-8).sqrt()
-    return (lambda x: (x - mean.to(x)) * scale.to(x)[:, None]), scale
