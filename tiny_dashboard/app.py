@@ -35,6 +35,7 @@ def build_app(
     feature: int | None = None,
     text: str = "",
     max_text: int = 20_000,
+    max_new_tokens: int = 128,
 ) -> gr.Blocks:
     """The app as Gradio Blocks; `.launch()` it, mount it, or put it inside other Blocks.
 
@@ -45,7 +46,7 @@ def build_app(
         title, description: the heading and the line under it, as plain text.
         feature: the feature shown first; None takes the first there is.
         text: what stands in the online tab at first.
-        max_text: characters of text in one request.
+        max_text, max_new_tokens: limits of one request: characters of text, generated tokens.
     """
     asked = Endpoints(offline, None if online is None else _in_background(online), max_text)
     with gr.Blocks(title=title, analytics_enabled=False, delete_cache=(3600, 86400)) as app:
@@ -65,7 +66,7 @@ def build_app(
                 if online is None:
                     gr.HTML(note("no model is configured: start with --model M --dictionary SRC"))
                 else:
-                    on = OnlineTab(asked, text)
+                    on = OnlineTab(asked, text, max_new_tokens)
 
         reads: list[Callable[..., Any]] = [asked.examples, asked.features]
         for function in reads:
@@ -92,7 +93,9 @@ def build_app(
 
             app.load(on.ready, None, on.status, concurrency_limit=8, **private)
             restored = app.load(restore_online, None, on.restored, concurrency_limit=None, **private)
-            restored.then(on.analyze_given, on.asked, [*on.outputs, on.response], concurrency_id="gpu", **private)
+            restored.then(
+                on.analyze_given, on.asked, [*on.outputs, on.response, on.unsteered], concurrency_id="gpu", **private
+            )
         if has_offline and has_online:
 
             def try_online(event: gr.EventData, chosen: Any, *settings: Any) -> tuple[Any, ...]:
@@ -203,6 +206,7 @@ def _app_of(what: Any) -> gr.Blocks:
             description=config.description,
             feature=config.feature,
             max_text=config.max_text,
+            max_new_tokens=config.max_new_tokens,
         )
     given: dict[str, Any] = {}
     for dashboard in config if isinstance(config, Sequence) else [config]:

@@ -51,24 +51,33 @@ class FeaturizerDashboard(AbstractOnlineFeatureCentricDashboard):
     def compute(self, encoded: EncodedText, features: Sequence[int]) -> np.ndarray:
         return self.featurizer.features(encoded.ids, features).double().numpy()
 
-    def generate_model_response(self, text: str) -> str:
-        *_, encoded = self.respond(self.encode(text))
+    def generate_model_response(
+        self, text: str, *, steer: Mapping[int, float] | None = None, clamp: bool = False
+    ) -> str:
+        """Continue a prompt with the last model, greedily, steered where asked.
+
+        Args:
+            text: the prompt, chat formatting included.
+            steer: `{feature: strength}`: what the feature writes at that activation is added at its layer.
+            clamp: set the features to these activations instead of adding them; for a dictionary of one model.
+        """
+        *_, encoded = self.respond(self.encode(text), steer=list((steer or {}).items()), clamp=clamp)
         return encoded.text
 
     def respond(
-        self, prompt: EncodedText, *, max_new_tokens: int | None = None, steer: Sequence[tuple[int, float]] = ()
+        self, prompt: EncodedText, *, max_new_tokens: int | None = None, **options: Any
     ) -> Iterator[EncodedText]:
-        """Let the last model answer, greedily; each item is the prompt with all of the answer so far.
+        """Let the last model answer; each item is the prompt with all of the answer so far.
 
         Args:
             prompt: tokenised, with the generation prompt where it is a chat.
             max_new_tokens: at most so many; None takes the dashboard's own number.
-            steer: (feature, strength) pairs; see `Featurizer.generate`.
+            options: temperature, seed and steering of `Featurizer.generate`.
         """
         ids: list[int] = []
         before = "".join(self.texts(prompt.ids))
         yield prompt
-        for token in self.featurizer.generate(prompt.ids, max_new_tokens or self.max_new_tokens, steer=steer):
+        for token in self.featurizer.generate(prompt.ids, max_new_tokens or self.max_new_tokens, **options):
             ids.append(token)
             whole = "".join(self.texts([*prompt.ids, *ids]))
             yield self.extend(prompt, whole.removeprefix(before), ids)

@@ -293,7 +293,7 @@ class AbstractOnlineFeatureCentricDashboard(ABC):
     """
 
     max_new_tokens = 256
-    can_rank = False  # whether `top_features` works
+    can_rank = False  # whether it holds models and dictionary itself: top features, and options of `respond`
 
     def __init__(
         self,
@@ -340,8 +340,14 @@ class AbstractOnlineFeatureCentricDashboard(ABC):
         output = self.model.generate(**batch, max_new_tokens=self.max_new_tokens, do_sample=False)
         return text + self.tokenizer.decode(output[0, batch["input_ids"].shape[1] :], skip_special_tokens=False)
 
-    def respond(self, prompt: EncodedText) -> Iterator[EncodedText]:
-        """Let the model answer: each item is the prompt with all of the answer so far."""
+    def respond(self, prompt: EncodedText, **options: Any) -> Iterator[EncodedText]:
+        """Let the model answer: each item is the prompt with all of the answer so far.
+
+        Raises:
+            ValueError: `options` were given; only a dashboard that holds its models has some.
+        """
+        if options:
+            raise ValueError(f"{type(self).__name__} generates in its own way, without {', '.join(options)}")
         response = self.generate_model_response(prompt.text).removeprefix(prompt.text)
         ids = self.tokenizer(response, add_special_tokens=False)["input_ids"] if response else []
         yield self.extend(prompt, response, ids)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -10,9 +11,9 @@ import gradio as gr
 import numpy as np
 
 from tiny_dashboard.components import explain, note, save_js, token_view, url_js
-from tiny_dashboard.endpoints import Endpoints
+from tiny_dashboard.endpoints import Endpoints, bounded
 from tiny_dashboard.highlight import COLORS, Track, format_number, passage_html, plain_text
-from tiny_dashboard.text import EncodedText
+from tiny_dashboard.text import EncodedText, parse_features
 
 _URL = ("text", "chat", "highlight", "tooltip", "max_act")
 
@@ -25,10 +26,12 @@ class OnlineTab:
     Args:
         endpoints: what is asked.
         text: the text to start with.
+        max_new_tokens: the most that may be generated at once.
     """
 
-    def __init__(self, endpoints: Endpoints, text: str = "") -> None:
+    def __init__(self, endpoints: Endpoints, text: str = "", max_new_tokens: int = 128) -> None:
         self._ask = endpoints
+        self._max_new_tokens = max_new_tokens
         self.state = gr.State({})
         self.status = gr.HTML(note("loading the models …", "loading"))
         with gr.Row():
@@ -46,7 +49,10 @@ class OnlineTab:
                     generate = gr.Button("Generate", min_width=110, scale=0)
                     stop = gr.Button("Stop", min_width=70, scale=0, variant="stop")
                     self.chat = gr.Checkbox(label="chat formatting", container=False, min_width=140, scale=0)
-                self.response = gr.Textbox(label="Response", visible=False, interactive=False, lines=2, max_lines=12)
+                with gr.Row():
+                    answer_box: dict[str, Any] = {"visible": False, "interactive": False, "lines": 2, "max_lines": 12}
+                    self.response = gr.Textbox(label="Response", min_width=200, **answer_box)
+                    self.unsteered = gr.Textbox(label="Response without steering", min_width=200, **answer_box)
                 self.view = token_view(elem_id="td-analysis", min_height=160)
             with gr.Column(scale=2, min_width=280):
                 self.highlight = gr.Textbox(
@@ -67,7 +73,14 @@ class OnlineTab:
                         colors = [
                             gr.ColorPicker(c, label=f"Colour {i + 1}", min_width=100) for i, c in enumerate(COLORS)
                         ]
+                    with gr.Row():
+                        length = gr.Slider(1, max_new_tokens, value=max_new_tokens, step=1, label="New tokens")
+                        temperature = gr.Slider(0, 2, value=0, step=0.1, label="Temperature", info="0 is greedy")
                     save = gr.Button("Save HTML")
+                with gr.Accordion("Steer", open=False), gr.Row():
+                    steered = gr.Textbox(label="Feature", info="added while generating", min_width=90)
+                    strength = gr.Number(1.0, label="Strength", info="times its maximum", min_width=90)
+                    clamp = gr.Checkbox(label="Clamp", info="set it; one model only", min_width=90)
                 self.top = token_view(elem_id="td-top", min_height=160)
         self.settings = [self.highlight, self.tooltip, self.compute, self.max_act, self.split, self.mask, *colors]
         self.outputs = [self.highlight, self.view, self.top, self.state]
@@ -77,15 +90,19 @@ class OnlineTab:
         self.restored = [self.text, self.chat, self.highlight, self.tooltip, self.max_act]
         controls: list[Any] = [self.highlight, self.tooltip, self.max_act, self.compute]
         analyzed = [
-            run.click(self.analyze, ask, [*self.outputs, self.response], **model),
-            self.text.submit(self.analyze, ask, [*self.outputs, self.response], **model),
+            run.click(self.analyze, ask, [*self.outputs, self.response, self.unsteered], **model),
+            self.text.submit(self.analyze, ask, [*self.outputs, self.response, self.unsteered], **model),
         ]
         for control in controls:
             analyzed.append(control.submit(self.redraw, [self.state, *self.settings], self.outputs, **model))
         switches: list[Any] = [self.split, self.mask, *colors]
         for control in switches:
             analyzed.append(control.input(self.redraw, [self.state, *self.settings], self.outputs, **model))
-        answer = generate.click(self.generate, ask, [*self.outputs, self.response], **model)
+        how = [length, temperature, steered, strength, clamp]
+        answers = [self.response, self.unsteered]
+        answer = generate.click(
+            self.generate, [self.text, self.chat, *how, *self.settings], [*self.outputs, *answers], **model
+        )
         analyzed.append(answer)
         # What there is of an answer when it is stopped is worth a look too.
         analyzed.append(
@@ -117,15 +134,16 @@ class OnlineTab:
 
     def analyze_given(self, text: str, chat: bool, *settings: Any) -> tuple[Any, ...]:
         """Analyse the text that a link brought, where it brought one."""
-        return self.analyze(text, chat, *settings) if text.strip() else (gr.skip(),) * 5
+        return self.analyze(text, chat, *settings) if text.strip() else (gr.skip(),) * 6
 
     def analyze(self, text: str, chat: bool, *settings: Any) -> tuple[Any, ...]:
         """Tokenise, compute, draw."""
+        hidden = gr.Textbox(visible=False)
         try:
             encoded = self._ask.encode(text, chat=chat)
         except Exception as error:
-            return settings[0], note(explain(error), "error"), "", {}, gr.Textbox(visible=False)
-        return (*self._draw(encoded, *settings), gr.Textbox(visible=False))
+            return settings[0], note(explain(error), "error"), "", {}, hidden, hidden
+        return (*self._draw(encoded, *settings), hidden, hidden)
 
     def redraw(self, state: Mapping[str, Any], *settings: Any) -> tuple[Any, ...]:
         """Draw the last text again, with other settings."""
@@ -133,17 +151,60 @@ class OnlineTab:
             return settings[0], note("nothing to show yet: type a text and analyze it"), "", {}
         return self._draw(EncodedText(*state["encoded"]), *settings)
 
-    def generate(self, text: str, chat: bool, *settings: Any) -> Iterator[tuple[Any, ...]]:
-        """Stream the answer, then analyse it with the text before it."""
+    def generate(
+        self,
+        text: str,
+        chat: bool,
+        length: float,
+        temperature: float,
+        feature: str,
+        strength: float,
+        clamp: bool,
+        *settings: Any,
+    ) -> Iterator[tuple[Any, ...]]:
+        """Stream the answer, steered and then as it is, and analyse it with the text before it."""
+        skip = gr.skip()
         try:
             prompt = self._ask.encode(text, chat=chat, generation_prompt=chat)
+            options = self._options(length, temperature)
+            steering = self._steering(feature, strength, clamp)
             encoded = prompt
-            for encoded in self._ask.online.respond(prompt):
+            for encoded in self._ask.online.respond(prompt, **options, **steering):
                 answer = gr.Textbox(encoded.text[len(prompt.text) :], visible=True)
-                yield gr.skip(), gr.skip(), gr.skip(), {"encoded": list(encoded)}, answer
-            yield (*self._draw(encoded, *settings), gr.skip())
+                yield skip, skip, skip, {"encoded": list(encoded)}, answer, gr.Textbox("", visible=bool(steering))
+            if steering:
+                for other in self._ask.online.respond(prompt, **options):
+                    yield skip, skip, skip, skip, skip, gr.Textbox(other.text[len(prompt.text) :], visible=True)
+            yield (*self._draw(encoded, *settings), skip, skip)
         except Exception as error:
-            yield settings[0], note(explain(error), "error"), "", {}, gr.Textbox(visible=False)
+            yield (
+                settings[0],
+                note(explain(error), "error"),
+                "",
+                {},
+                gr.Textbox(visible=False),
+                gr.Textbox(visible=False),
+            )
+
+    def _options(self, length: float, temperature: float) -> dict[str, Any]:
+        if not self._ask.online.can_rank:
+            return {}
+        new = bounded(length, "new tokens", 1, self._max_new_tokens)
+        if not 0 <= temperature <= 10:
+            raise ValueError(f"temperature is {temperature}; it must be from 0 to 10")
+        return {"max_new_tokens": new, "temperature": temperature, "seed": random.getrandbits(32)}
+
+    def _steering(self, feature: str, strength: float, clamp: bool) -> dict[str, Any]:
+        """Steering by a multiple of the feature's maximum; nothing where no feature is named."""
+        chosen = parse_features(feature, getattr(self._ask.online, "n_features", None))
+        if not chosen:
+            return {}
+        if len(chosen) > 1:
+            raise ValueError(f"{len(chosen)} features to steer with; name one")
+        most = self._ask.online.max_activation(chosen[0])
+        if most is None:
+            raise ValueError(f"the maximum of feature {chosen[0]} is not known: open examples that have it")
+        return {"steer": [(chosen[0], strength * most)], "clamp": bool(clamp)}
 
     def compare(
         self, ids: Sequence[int], special: Sequence[bool], stored: Sequence[float], feature: int
