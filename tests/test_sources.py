@@ -337,6 +337,15 @@ def test_damaged_parquet_fails_for_its_features_only(tmp_path, monkeypatch):
         assert list(source[20]) == make_examples(20)
 
 
+def test_damaged_statistics_are_named(tmp_path):
+    write_dataset(tmp_path / "d", [(1, [])], [FeatureStats(1, density=0.5)])
+    (tmp_path / "d/features/00000.parquet").write_bytes(b"PAR1 and no more")
+    with pytest.raises(ValueError, match=r"cannot read .*features/00000\.parquet"):
+        open_examples(tmp_path / "d").all_stats().column("density")
+    with pytest.raises(ValueError, match=r"feature 1: cannot read .*features/00000\.parquet"):
+        open_examples(tmp_path / "d").stats(1)
+
+
 @pytest.mark.parametrize("text", ["{", "[]", '{"format": "tiny-dashboard examples", "version": 99}'])
 def test_broken_or_newer_metadata_is_said(tmp_path, text):
     (tmp_path / "metadata.json").write_text(text)

@@ -4,6 +4,9 @@ import gzip
 import json
 import math
 import sqlite3
+import subprocess
+import sys
+import tracemalloc
 from contextlib import closing
 
 import numpy as np
@@ -383,6 +386,44 @@ def test_convert_writes_nothing_when_a_feature_breaks(tmp_path):
 def test_convert_of_a_dict(tmp_path):
     convert({2: [(1.0, ["a", "b"], [1.0, 0.0])]}, tmp_path / "ours", progress=False)
     assert content(open_examples(tmp_path / "ours")) == {2: [(["a", "b"], [1.0, 0.0], None)]}
+
+
+KILLED = """
+import sys, time
+from tiny_dashboard.sources.convert import convert
+class Slow(dict):
+    def __getitem__(self, feature):
+        if feature == 90:
+            print("halfway", flush=True)
+            time.sleep(60)
+        return [(1.0, ["a"], [1.0])]
+convert(Slow.fromkeys(range(100)), sys.argv[1], progress=False)
+"""
+
+
+def test_convert_survives_a_kill(tmp_path):
+    process = subprocess.Popen([sys.executable, "-c", KILLED, str(tmp_path / "ours")], stdout=subprocess.PIPE)
+    assert process.stdout.readline() == b"halfway\n"
+    process.kill()
+    process.communicate()
+    assert not (tmp_path / "ours").exists()
+    convert({1: [(1.0, ["a"], [1.0])]}, tmp_path / "ours", progress=False)
+    assert list(open_examples(tmp_path / "ours")) == [1]
+
+
+def test_convert_streams_and_shows_progress(tmp_path, capsys):
+    class Many(dict):
+        def __getitem__(self, feature):
+            return [(1.0, [f"{feature}"] * 128, [1.0] * 128) for _ in range(4)]
+
+    peaks = []
+    for n in (64, 1024):
+        tracemalloc.start()
+        convert(Many.fromkeys(range(n)), tmp_path / str(n))
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.5 * peaks[0] + 1_000_000
+    assert "examples: 100%" in capsys.readouterr().err
 
 
 # --- files beside the examples

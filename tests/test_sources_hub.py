@@ -290,7 +290,7 @@ def test_what_is_missing_private_gated_failing_or_offline_says_which(client, off
     known = Client(hub, tmp_path, HF_TOKEN="hf_secret")
     assert known("len(open_examples('me/private'))") == 64
     known.close()
-    with pytest.raises(Refused, match="ConnectionError: the Hub cannot be reached, and me/never"):
+    with pytest.raises(Refused, match="ConnectionError: there is no file or folder me/never; as a Hub dataset it"):
         offline("open_examples('me/never')")
 
 
@@ -298,8 +298,8 @@ def test_no_connection_is_said(tmp_path):
     with Hub() as gone:
         pass
     client = Client(gone, tmp_path)
-    with pytest.raises(Refused, match="ConnectionError.*cannot be reached"):
-        client("open_examples('me/ours')")
+    with pytest.raises(Refused, match="no file or folder me/ours/examples.db; .* Hub cannot be reached"):
+        client("open_examples('me/ours/examples.db')")
     client.close()
 
 

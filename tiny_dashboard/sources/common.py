@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import re
+import threading
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, lru_cache
@@ -38,7 +39,8 @@ class FileSource(ExampleSource):
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self.parsed = lru_cache(maxsize=2)(self._parse)
+        self._lock = threading.Lock()
+        self._kept = lru_cache(maxsize=2)(self._parse)
 
     def files(self) -> Iterable[Path]:
         """The files, in order."""
@@ -56,6 +58,11 @@ class FileSource(ExampleSource):
         """The only feature that a file of this name holds; None where that takes a look inside."""
         return None
 
+    def parsed(self, file: Path) -> Mapping[int, tuple[Sequence[Sequence[Any]], FeatureStats | None]]:
+        """What `parse` gives, remembered for the last files; threads that want the same file parse it once."""
+        with self._lock:
+            return self._kept(file)
+
     @cached_property
     def _files_of(self) -> dict[int, list[Path]]:
         found: dict[int, list[Path]] = {}
@@ -66,6 +73,10 @@ class FileSource(ExampleSource):
         return dict(sorted(found.items()))
 
     def features(self) -> Sequence[int]:
+        return self._features
+
+    @cached_property
+    def _features(self) -> list[int]:
         return list(self._files_of)
 
     def load(self, feature: int) -> Sequence[Example]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from bisect import bisect_right
 from collections.abc import Sequence
 from functools import cached_property, lru_cache
@@ -37,7 +38,8 @@ class DelphiExamples(ExampleSource):
         self.path, self.max_examples = folders[0], max_examples
         self._shards = _shards(self.path)
         self._starts = [int(file.stem.split("_")[0]) for file in self._shards]
-        self._load = lru_cache(maxsize=1)(self._read)
+        self._lock = threading.Lock()
+        self._kept = lru_cache(maxsize=1)(self._read)
         try:
             config = json.loads((self.path / "config.json").read_text(encoding="utf-8"))
         except FileNotFoundError:
@@ -108,6 +110,10 @@ class DelphiExamples(ExampleSource):
         i = int(np.searchsorted(ids, feature))
         here = slice(ends[i - 1] if i else 0, ends[i])
         return locations[here, 0], locations[here, 1], values[here]
+
+    def _load(self, number: int) -> tuple[np.ndarray[Any, Any], ...]:
+        with self._lock:  # threads that want the same shard read it once
+            return self._kept(number)
 
     def _read(self, number: int) -> tuple[np.ndarray[Any, Any], ...]:
         """A shard sorted by feature: its features, where each ends, locations and values."""

@@ -48,13 +48,14 @@ def fetch(dataset: str, inside: str = "", revision: str | None = None) -> Exampl
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HTTPError, OfflineModeIsEnabled
 
-    with _explained(dataset):
+    name = f"{dataset}/{inside}".rstrip("/")
+    with _explained(name):
         try:
             info = HfApi().dataset_info(dataset, revision=revision, files_metadata=True)
         except HfHubHTTPError:
             raise  # the Hub answered: this is about the dataset
         except (OfflineModeIsEnabled, HTTPError) as error:
-            folder = _downloaded_before(dataset, revision, error)
+            folder = _downloaded_before(name, dataset, revision, error)
         else:
             get = partial(snapshot_download, dataset, repo_type="dataset", revision=revision)
             folder = Path(get(allow_patterns="metadata.json"))
@@ -191,7 +192,7 @@ class _Window(io.RawIOBase):
         return self._content[first:last]
 
 
-def _downloaded_before(dataset: str, revision: str | None, why: Exception) -> Path:
+def _downloaded_before(name: str, dataset: str, revision: str | None, why: Exception) -> Path:
     """Where the Hub cannot be reached: the folder of an earlier download, or the reason why not."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
@@ -204,7 +205,8 @@ def _downloaded_before(dataset: str, revision: str | None, why: Exception) -> Pa
         if folder is None:
             reason = str(why.__cause__ or why).splitlines()[0]
             raise ConnectionError(
-                f"the Hub cannot be reached, and {dataset} was not downloaded before ({reason})"
+                f"there is no file or folder {name}; as a Hub dataset it was not downloaded before, and the Hub cannot "
+                f"be reached ({reason})"
             ) from why
     return Path(folder)
 
@@ -228,7 +230,7 @@ def _wanted(dataset: str, sizes: dict[str, int], inside: str) -> list[str]:
 
 
 @contextmanager
-def _explained(dataset: str) -> Iterator[None]:
+def _explained(name: str) -> Iterator[None]:
     """Errors of the Hub's client, as what a person can do about them."""
     from huggingface_hub.errors import (
         EntryNotFoundError,
@@ -245,23 +247,23 @@ def _explained(dataset: str) -> Iterator[None]:
         yield
     except GatedRepoError as error:
         raise PermissionError(
-            f"{dataset} is gated: ask for access on its page, then log in with `hf auth login`"
+            f"{name} is gated: ask for access on its page, then log in with `hf auth login`"
         ) from error
     except RepositoryNotFoundError as error:
         raise FileNotFoundError(
-            f"there is no file, folder or Hub dataset {dataset}; if it is private, log in with `hf auth login`"
+            f"there is no file, folder or Hub dataset {name}; if it is private, log in with `hf auth login`"
         ) from error
     except RevisionNotFoundError as error:
-        raise FileNotFoundError(f"{dataset} has no such revision") from error
+        raise FileNotFoundError(f"{name} has no such revision") from error
     except (OfflineModeIsEnabled, LocalEntryNotFoundError) as error:
-        raise ConnectionError(f"the Hub cannot be reached, and this part of {dataset} is not in the cache") from error
+        raise ConnectionError(f"the Hub cannot be reached, and this part of {name} is not in the cache") from error
     except EntryNotFoundError as error:
-        raise FileNotFoundError(f"{dataset} lacks a file: {error}") from error
+        raise FileNotFoundError(f"{name} lacks a file: {error}") from error
     except HfHubHTTPError as error:
         status = error.response.status_code
         if status in (401, 403):
-            raise PermissionError(f"{dataset}: this token may not read it; log in with `hf auth login`") from error
+            raise PermissionError(f"{name}: this token may not read it; log in with `hf auth login`") from error
         reason = "limits your requests; wait a little, or log in with `hf auth login`" if status == 429 else "fails"
-        raise ConnectionError(f"{dataset}: the Hub {reason} (status {status})") from error
+        raise ConnectionError(f"{name}: the Hub {reason} (status {status})") from error
     except HTTPError as error:
-        raise ConnectionError(f"the Hub cannot be reached for {dataset}: {error or type(error).__name__}") from error
+        raise ConnectionError(f"the Hub cannot be reached for {name}: {error or type(error).__name__}") from error

@@ -156,8 +156,10 @@ class ParquetExamples(ExampleSource):
 
     def column(self, name: str) -> np.ndarray[Any, Any]:
         """One plain column of the `features` table for all features, as `StatsTable.column` gives it."""
-        names = [file["name"] for file in self._files["features"]]
-        parts = [self._open(n, self._footer(n)[0]).read([name]).column(0) for n in names]
+        parts = []
+        for file in self._files["features"]:
+            with self._named(file["name"]), self._open(file["name"], self._footer(file["name"])[0]) as opened:
+                parts.append(opened.read([name]).column(0))
         if name in TEXT_COLUMNS:
             return as_column(name, [v for part in parts for v in part.to_pylist()])
         return np.concatenate([part.to_numpy().astype(np.float64) for part in parts]) if parts else np.zeros(0)
@@ -169,16 +171,22 @@ class ParquetExamples(ExampleSource):
         if i < 0 or feature > files[i]["last"]:
             return None
         name = files[i]["name"]
-        try:
+        with self._named(name, f"feature {feature}: "):
             _, firsts = self._footer(name)
             group = bisect_right(firsts, feature) - 1
             table = (self._stats_group if kind == "features" else self._read_group)(name, group)
             found = np.flatnonzero(table.column("feature").to_numpy() == feature)
             return table.slice(found[0], len(found)) if len(found) else None
+
+    @contextmanager
+    def _named(self, name: str, what: str = "") -> Iterator[None]:
+        """Errors of a damaged file, with its name."""
+        try:
+            yield
         except (ConnectionError, PermissionError):
             raise
         except (pa.ArrowException, OSError) as error:
-            raise ValueError(f"feature {feature}: cannot read {self.path}/{name}: {error}") from error
+            raise ValueError(f"{what}cannot read {self.path / name}: {error}") from error
 
     def _footer(self, name: str) -> tuple[pq.FileMetaData, list[int]]:
         """A file's footer, and the first feature of each of its row groups."""
