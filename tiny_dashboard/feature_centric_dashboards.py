@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from operator import itemgetter
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any, Self
@@ -119,7 +120,7 @@ class OfflineFeatureCentricDashboard:
     def examples(self, feature_idx: int, max_examples: int | None = None) -> list[Example]:
         """Examples of a feature as the source has them, strongest first.
 
-        Where the source has bands of activation strength, each band gets an equal part of `max_examples`.
+        Where the source has bands of activation strength, `max_examples` is dealt out to them in turns.
 
         Raises:
             ValueError: the feature is not a whole number of 0 or above, or one of its examples is broken.
@@ -129,14 +130,12 @@ class OfflineFeatureCentricDashboard:
         rows = self.max_activation_examples[feature]
         examples = [check_example(row, feature, i) for i, row in enumerate(rows)]
         limit = self.max_examples if max_examples is None else max_examples
-        bands = sorted({-1 if e.quantile is None else e.quantile for e in examples}, reverse=True)
-        if len(bands) < 2:
-            return examples[:limit]
-        shown = []
-        for place, band in enumerate(bands):
-            members = [e for e in examples if (-1 if e.quantile is None else e.quantile) == band]
-            shown += members[: limit // len(bands) + (place < limit % len(bands))]
-        return shown
+        bands: dict[int, list[Example]] = {}
+        for example in examples:
+            bands.setdefault(-1 if example.quantile is None else example.quantile, []).append(example)
+        turns = ((turn, -band, example) for band, members in bands.items() for turn, example in enumerate(members))
+        shown = sorted(turns, key=itemgetter(0, 1))[:limit]
+        return [example for _, _, example in sorted(shown, key=itemgetter(1, 0))]
 
     def read(
         self,
@@ -160,12 +159,14 @@ class OfflineFeatureCentricDashboard:
         examples = self.examples(feature_idx, max_examples)
         if mask_special:
             examples = sorted(map(self._masked, examples), key=lambda e: (-(e.quantile or 0), -e.max_activation))
-        bands = len({e.quantile for e in examples})
+        bands = {e.quantile for e in examples if e.quantile is not None}
         passages = []
         for example in examples:
             texts, chips = self._reader.read(example.tokens if len(example.tokens) else example.token_ids or ())
             track = Track(f"feature {feature_idx}", example.activations, color)
-            group = "" if bands < 2 else "strongest" if example.quantile is None else f"band {example.quantile}"
+            group = "" if len(bands) < 2 or example.quantile is None else f"band {example.quantile}"
+            if group and example.quantile == max(bands):
+                group = "strongest"
             tokens = example.tokens if example.token_ids is None else example.token_ids
             special = [token in self._special for token in tokens]
             passages.append(Passage(texts, [track], chips, example.token_ids, special, group=group))
