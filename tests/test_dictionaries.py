@@ -1,6 +1,7 @@
 """Every checkpoint family against its formula, computed here by independent numpy code."""
 
 import json
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -44,9 +45,13 @@ def check(source, x, expected, **options):
     assert full.dtype == torch.float32
     np.testing.assert_allclose(full.numpy(), expected, rtol=1e-5, atol=1e-5)
     assert 0 < (full > 0).float().mean() < 1  # the inputs test both sides of the activation function
-    fresh = load_dictionary(source, device="cpu", **options)
+    with patch(
+        "tiny_dashboard.dictionaries.checkpoint.EAGER_BYTES", 0
+    ):  # as a large file: rows are read when asked for
+        fresh = load_dictionary(source, device="cpu", **options)
     for chosen in ([7], [3, 0, 3, 10], list(range(dictionary.n_features)), []):
         np.testing.assert_allclose(fresh.encode(torch.as_tensor(x), chosen).numpy(), expected[..., chosen], atol=1e-5)
+    torch.testing.assert_close(fresh.to("cpu").encode(torch.as_tensor(x)), full)
     return dictionary
 
 
@@ -212,6 +217,25 @@ def test_bad_files(tmp_path, capsys):
         load_dictionary(tmp_path)
     with pytest.raises(ValueError, match="is no weights file"):
         load_dictionary(save(tmp_path / "c", {}, {}) / "config.json")
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "ae.pt"])
+def test_rows_alone_are_read(tmp_path, name):
+    """A large file: one damaged row spoils only its own feature, since the others are read without it."""
+    t = crosscoder_tensors()
+    t["encoder.weight"][0, 2, 7] = np.nan
+    folder = save(tmp_path, t, name=name)
+    with pytest.raises(ValueError, match="'encoder.weight' holds NaN"):
+        load_dictionary(folder)
+    with patch("tiny_dashboard.dictionaries.checkpoint.EAGER_BYTES", 0):
+        dictionary = load_dictionary(folder, device="cpu")
+    x = draw(5, L, W)
+    clean = t | {"encoder.weight": np.nan_to_num(t["encoder.weight"])}
+    expected = crosscoder_expected(clean, x, "CROSSCODER")[:, [8, 6]]
+    np.testing.assert_allclose(dictionary.encode(torch.tensor(x), [8, 6]), expected, atol=1e-5)
+    for features in ([7], None):
+        with pytest.raises(ValueError, match="'encoder.weight' holds NaN"):
+            dictionary.encode(torch.tensor(x), features)
 
 
 def test_bad_calls(tmp_path):

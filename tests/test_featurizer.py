@@ -145,6 +145,10 @@ def test_what_does_not_fit(pair, tmp_path):
     with pytest.raises(ValueError, match="does not say which layer"):
         Featurizer(list(pair), crosscoder)
     assert Featurizer(list(pair), placed).layer == 2
+    before, _ = make_dictionary(tmp_path, hook_point="resid_pre")
+    assert Featurizer(list(pair), before, layer=1).hook_point == "resid_pre"
+    with pytest.raises(ValueError, match="the dictionary reads resid_pre, and resid_post was asked for"):
+        Featurizer(list(pair), before, layer=1, hook_point="resid_post")
     with pytest.raises(ValueError, match="unknown hook point"):
         Featurizer(list(pair), crosscoder, layer=1, hook_point="middle")
     with pytest.raises(ValueError, match=f"41 tokens and the context of LlamaForCausalLM is {CONTEXT}"):

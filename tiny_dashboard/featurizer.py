@@ -62,9 +62,11 @@ def check_fit(configs: Sequence[Any], dictionary: Any, layer: int, hook_point: s
     n_models, width = getattr(dictionary, "n_models", None), getattr(dictionary, "d_model", None)
     if n_models not in (None, len(configs)):
         raise ValueError(f"the dictionary reads {n_models} model(s), and {len(configs)} were given")
-    stored = getattr(dictionary, "layer", None) if isinstance(dictionary, Dictionary) else None
-    if stored not in (None, layer):
-        raise ValueError(f"the dictionary was trained on layer {stored}, and layer {layer} was asked for")
+    if isinstance(dictionary, Dictionary):
+        if dictionary.layer not in (None, layer):
+            raise ValueError(f"the dictionary was trained on layer {dictionary.layer}, and layer {layer} was asked for")
+        if dictionary.hook_point not in (None, hook_point):
+            raise ValueError(f"the dictionary reads {dictionary.hook_point}, and {hook_point} was asked for")
     for config in configs:
         config, name = config.get_text_config(), config.model_type
         if not 0 <= layer < config.num_hidden_layers:
