@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from tiny_dashboard.examples import Example, ExampleSource, FeatureStats
-from tiny_dashboard.sources.common import StatsTable, number_in
+from tiny_dashboard.sources.common import TEXT_COLUMNS, StatsTable, number_in
 from tiny_dashboard.sources.neuronpedia import read_lines
 
 # Column of feature_df.csv -> field; the first of several names wins.
@@ -79,14 +79,14 @@ class _MergedStats(StatsTable):
 
     def column(self, name: str) -> np.ndarray[Any, Any]:
         ids = np.fromiter(self._features, np.int64, len(self._features))
-        column = np.full(len(ids), "", dtype=object) if name == "label" else np.full(len(ids), np.nan)
+        column = np.full(len(ids), "", dtype=object) if name in TEXT_COLUMNS else np.full(len(ids), np.nan)
         if self._known is not None and len(self._known):
             known = np.fromiter(self._known, np.int64, len(self._known))
             _, here, there = np.intersect1d(ids, known, assume_unique=True, return_indices=True)
             column[here] = self._known.column(name)[there]
         place = {int(feature): i for i, feature in enumerate(ids)}
         for feature, stats in self._side.items():
-            if feature in place and getattr(stats, name) is not None:
+            if feature in place and getattr(stats, name) not in (None, ()):
                 column[place[feature]] = getattr(stats, name)
         return column
 
