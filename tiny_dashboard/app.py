@@ -11,9 +11,9 @@ from typing import Any
 
 import gradio as gr
 
-from tiny_dashboard.components import KEYS, endpoint, note
+from tiny_dashboard.components import KEYS, endpoint, explain, note, url_js
 from tiny_dashboard.config import DashboardConfig
-from tiny_dashboard.endpoints import Endpoints, whole_number
+from tiny_dashboard.endpoints import Endpoints, bounded, whole_number
 from tiny_dashboard.feature_centric_dashboards import (
     AbstractOnlineFeatureCentricDashboard,
     OfflineFeatureCentricDashboard,
@@ -53,7 +53,7 @@ def build_app(
         gr.HTML(f"<style>{assets()['css']}</style>", padding=False, elem_classes="td-hidden")
         facts = " · ".join(filter(None, [description, _about(offline)]))
         gr.HTML(f'<div class="td td-head"><h1>{plain_text(title)}</h1><p>{plain_text(facts)}</p></div>', padding=False)
-        with gr.Tabs() as tabs:
+        with gr.Tabs(selected="online" if offline is None and online is not None else "offline") as tabs:
             with gr.Tab("Offline · examples", id="offline"):
                 if offline is None:
                     gr.HTML(note("no examples are configured: start with --examples SRC"))
@@ -97,35 +97,44 @@ def build_app(
                 on.analyze_given, on.asked, [*on.outputs, on.response, on.unsteered], concurrency_id="gpu", **private
             )
         if has_offline and has_online:
-
-            def try_online(event: gr.EventData, chosen: Any, *settings: Any) -> tuple[Any, ...]:
-                dashboard = asked.offline
-                example, _ = dashboard.read(whole_number(chosen, "feature"), max_examples=settings[1])[
-                    int(event.passage)
-                ]
-                ids, special = dashboard.ids_of(example)
-                return (gr.Tabs(selected="online"), *on.compare(ids, special, example.activations, int(chosen)))
-
-            def open_feature(event: gr.EventData, highlight: str, *settings: Any) -> tuple[Any, ...]:
-                if event.action == "highlight":
-                    return gr.skip(), gr.skip(), gr.skip(), gr.skip(), str(whole_number(event.value, "feature"))
-                return gr.Tabs(selected="offline"), *off.show(event.value, *settings), highlight
-
-            off.then_url(
-                off.view.example(
-                    try_online,
-                    [off.feature, *off.settings],
-                    [tabs, on.text, on.highlight, on.view, on.top, on.state],
-                    concurrency_id="gpu",
-                    concurrency_limit=1,
-                    api_visibility="private",
-                )
-            )
-            opened = on.top.action(
-                open_feature, [on.highlight, *off.settings], [tabs, *off.shown, on.highlight], **private
-            )
-            opened.then(on.redraw, [on.state, *on.settings], on.outputs, concurrency_id="gpu", **private)
+            _connect(off, on, asked, tabs)
+        tabs.change(None, None, None, js=url_js())
     return app
+
+
+def _connect(off: OfflineTab, on: OnlineTab, asked: Endpoints, tabs: gr.Tabs) -> None:
+    """The loop: an example goes to the live model, a feature that fires there opens its examples."""
+
+    def try_online(event: gr.EventData, chosen: Any, *settings: Any) -> tuple[Any, ...]:
+        _, number, _, mask, _ = settings
+        try:
+            feature, place = whole_number(chosen, "feature"), whole_number(event.passage, "passage")
+            rows = asked.offline.read(feature, max_examples=whole_number(number, "examples"), mask_special=mask)
+            example, _ = rows[bounded(place, "passage", 0, len(rows) - 1)]
+            ids, special = asked.offline.ids_of(example)
+            shown = on.compare(ids, special, example.activations, feature)
+        except Exception as error:
+            shown = gr.skip(), gr.skip(), note(explain(error), "error"), gr.skip(), gr.skip()
+        return gr.Tabs(selected="online"), *shown
+
+    def follow(event: gr.EventData, highlight: str, state: Any, *settings: Any) -> tuple[Any, ...]:
+        if event.action == "open":
+            n_online = len(on.outputs)
+            return (
+                gr.Tabs(selected="offline"),
+                *off.show(event.value, *settings[: len(off.settings)]),
+                *[gr.skip()] * n_online,
+            )
+        again = on.redraw(state, str(event.value)[:20], *settings[len(off.settings) :])
+        return gr.skip(), *[gr.skip()] * len(off.shown), *again
+
+    model: dict[str, Any] = {"concurrency_id": "gpu", "concurrency_limit": 1, "api_visibility": "private"}
+    tried = [tabs, on.text, on.highlight, on.view, on.top, on.state]
+    off.then_url(off.view.example(try_online, [off.feature, *off.settings], tried, **model))
+    known = [on.highlight, on.state, *off.settings, *on.settings[1:]]
+    followed = on.top.action(follow, known, [tabs, *off.shown, *on.outputs], **model)
+    off.then_url(followed)
+    on.then_url(followed)
 
 
 def launch(what: Any = None, **options: Any) -> gr.Blocks:

@@ -71,14 +71,15 @@ def token_view(**how: Any) -> gr.HTML:
     )
 
 
-def url_js(tab: str, names: Sequence[str]) -> str:
-    """JavaScript that writes its arguments into the page's address under `names`, so that a link shows what you see."""
+def url_js(names: Sequence[str] = ()) -> str:
+    """JavaScript that writes the tab, and its arguments under `names`, into the address: a link shows what you see."""
     return (
         "(...values) => {"
         "const url = new URL(location), set = (name, value) =>"
         " value === '' || value == null || value === false || String(value).length > 4000"
         " ? url.searchParams.delete(name) : url.searchParams.set(name, value);"
-        f"set('tab', {json.dumps(tab)}); {json.dumps(list(names))}.forEach((name, i) => set(name, values[i]));"
+        "const tab = document.querySelector('[role=tab][aria-selected=true]')?.textContent.trim().split(' ')[0];"
+        f"set('tab', tab?.toLowerCase()); {json.dumps(list(names))}.forEach((name, i) => set(name, values[i]));"
         "history.replaceState(null, '', url);"
         # A Space lives in a frame of the Hub's page, whose address is the one that people copy.
         "if (parent !== window) parent.postMessage({queryString: url.searchParams.toString()}, 'https://huggingface.co');"

@@ -110,9 +110,7 @@ class OfflineTab:
 
     def then_url(self, event: Any) -> None:
         """After an event, write what is shown into the page's address."""
-        event.then(
-            None, [self.feature, self.number, self.window, self.scale, self.mask], None, js=url_js("offline", _URL)
-        )
+        event.then(None, [self.feature, self.number, self.window, self.scale, self.mask], None, js=url_js(_URL))
 
     def show(self, feature: Any, window: Any, number: Any, scale: Any, mask: Any, color: Any) -> tuple[Any, str, str]:
         """The feature's card and examples, or what is wrong with the request."""

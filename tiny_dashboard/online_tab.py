@@ -117,7 +117,7 @@ class OnlineTab:
 
     def then_url(self, event: Any) -> None:
         """After an event, write what is shown into the page's address."""
-        event.then(None, self.restored, None, js=url_js("online", _URL))
+        event.then(None, self.restored, None, js=url_js(_URL))
 
     def ready(self) -> Any:
         """Wait for the models; then say what they are, or why there are none."""
