@@ -86,11 +86,10 @@ class Track:
         Raises:
             ValueError: they are not one finite number (or NaN) for each token.
         """
-        raw = _list(self.values)
         try:
-            array = np.array(raw, dtype=np.float64)
+            array = np.array(_list(self.values), dtype=np.float64)
         except (TypeError, ValueError) as error:
-            raise ValueError(f"the values of track {self.name!r} are not numbers: {str(raw)[:80]}") from error
+            raise ValueError(f"the values of track {self.name!r} are not numbers: {str(self.values)[:80]}") from error
         if array.ndim != 1:
             raise ValueError(
                 f"the values of track {self.name!r} have shape {array.shape}; give one number for each token"
@@ -188,7 +187,8 @@ def examples_html(
         peak = _peak(passage, inks)
         heading = f'<h4 class="td-group">{plain_text(passage.group)}</h4>' if passage.group != group else ""
         group = passage.group
-        value = format_number(inks[0].values[peak]) if inks and not math.isnan(inks[0].values[peak]) else ""
+        at_peak = inks[0].values[peak : peak + 1] if inks else []  # no tokens, no value
+        value = "".join(format_number(v) for v in at_peak if not math.isnan(v))
         rows.append(
             f'{heading}<div class="td-x" tabindex="{-1 if data else 0}"><span class="td-v">{value}</span>'
             f'<div class="td-p"><span><span>{_folded(parts, 0, peak, [peak], window)}</span></span>'
@@ -231,11 +231,19 @@ def hex_color(color: Color) -> str:
     Raises:
         ValueError: it is neither that already nor three whole numbers in 0..255.
     """
-    if not isinstance(color, str) and len(color) == 3 and all(0 <= c <= 255 for c in color):
-        return "#{:02x}{:02x}{:02x}".format(*map(int, color))
-    if not isinstance(color, str) or not _COLOR.fullmatch(color):
-        raise ValueError(f"color {color!r} is neither '#rrggbb' nor three numbers from 0 to 255")
-    return color
+    if isinstance(color, str) and _COLOR.fullmatch(color):
+        return color
+    try:
+        channels = [] if isinstance(color, str) else [int(c) for c in color]
+    except (TypeError, ValueError):
+        channels = []
+    if len(channels) != 3 or not all(0 <= c <= 255 for c in channels):
+        raise ValueError(f"color {repr(color)[:80]} is neither '#rrggbb' nor three numbers from 0 to 255")
+    return "#{:02x}{:02x}{:02x}".format(*channels)
+
+
+def _color(color: Color | None, default: str) -> str:
+    return default if color is None else hex_color(color)
 
 
 @cache
@@ -247,10 +255,10 @@ def max_alpha(color: str) -> float:
     Args:
         color: `#rrggbb`.
     """
-    alpha = 1.0
-    while alpha > 0.05 and any(_contrast(ink, _over(color, g, alpha)) < MIN_CONTRAST for ink, g in SURROUNDINGS):
-        alpha -= 0.01
-    return alpha
+    opacity = 255  # in the steps of a colour's two digits, so that rounding adds nothing
+    while any(_contrast(ink, _over(color, ground, opacity / 255)) < MIN_CONTRAST for ink, ground in SURROUNDINGS):
+        opacity -= 1
+    return opacity / 255
 
 
 @dataclass(frozen=True)
@@ -281,12 +289,13 @@ def _ink(track: Track, place: int) -> _Ink:
     values = track.array()
     if track.scale is not None and not (math.isfinite(track.scale) and track.scale > 0):
         raise ValueError(f"the scale of track {track.name!r} is {track.scale}; give a number above 0, or None")
-    colors = (hex_color(track.color or COLORS[place]), hex_color(track.negative_color or NEGATIVE_COLORS[place]))
+    colors = _color(track.color, COLORS[place]), _color(track.negative_color, NEGATIVE_COLORS[place])
     at = np.flatnonzero(np.nan_to_num(values))
     shown = values[at]
     ends = (track.scale or _largest(shown), track.scale or _largest(-shown))
     below = (shown < 0).astype(int)
-    strength = np.minimum(np.abs(shown) / np.array([end or 1.0 for end in ends])[below], 1.0)
+    full = np.array([end or 1.0 for end in ends])[below]
+    strength = np.minimum(np.abs(shown), full) / full
     strongest = 255 * np.array([max_alpha(color) for color in colors])[below]
     # A faint floor: what fires at all can be seen.
     alpha = np.maximum(1, np.round(strongest * (0.06 + 0.94 * strength))).astype(int)
@@ -323,7 +332,11 @@ def _tokens(passage: Passage, inks: list[_Ink]) -> tuple[list[str], dict[str, An
     if not _is_plain(text) and _UNHTML.search(text):
         data["x"] = {i: token for i, token in enumerate(passage.tokens) if _UNHTML.search(token)}
     for at, chip in passage.chips.items():
+        if not 0 <= at < n:
+            raise ValueError(f"the chip {chip!r} stands at token {at} of {n}")
         parts[at] = f'{parts[at][:-4]}<b data-x="{escape(chip)}"></b></i>'
+    if len(passage.special) not in (0, n):
+        raise ValueError(f"{len(passage.special)} marks of special tokens for {n} tokens; give one for each token")
     for at in np.flatnonzero(passage.special).tolist():
         parts[at] = f'<i class="td-s"{parts[at][2:]}'
     for at, background, title in _marks(inks):
@@ -418,11 +431,19 @@ def _legend(all_inks: Iterable[list[_Ink]]) -> str:
 
 
 def _root(body: str, data: list[dict[str, Any]], passages: Sequence[Passage], title: str, bar: str, view: str) -> Html:
-    tracks = [track for track in passages[0].tracks if track.in_tooltip] if passages else []
-    coloured = iter(COLORS)
+    tracks = passages[0].tracks if passages else []
+    names = [track.name for track in tracks if track.in_tooltip]
+    for at, passage in enumerate(passages):
+        if (own := [track.name for track in passage.tracks if track.in_tooltip]) != names:
+            raise ValueError(
+                f"passage {at} has the tracks {', '.join(own) or 'none'}, and the first has "
+                f"{', '.join(names) or 'none'}; give all passages the same, in the same order"
+            )
+    palette = iter(COLORS)
+    colors = [_color(track.color, next(palette)) if track.highlighted else "" for track in tracks]
     about = {
-        "names": [track.name for track in tracks],
-        "colors": [hex_color(t.color or next(coloured)) if t.highlighted else "" for t in tracks],
+        "names": names,
+        "colors": [color for color, track in zip(colors, tracks, strict=True) if track.in_tooltip],
         "passages": data,
     }
     # "<" is the one character that could end the script element.
