@@ -187,7 +187,7 @@ def examples_html(
         peak = _peak(passage, inks)
         heading = f'<h4 class="td-group">{plain_text(passage.group)}</h4>' if passage.group != group else ""
         group = passage.group
-        at_peak = inks[0].values[peak : peak + 1] if inks else []  # no tokens, no value
+        at_peak: Iterable[float] = inks[0].values[peak : peak + 1] if inks else ()  # no tokens, no value
         value = "".join(format_number(v) for v in at_peak if not math.isnan(v))
         rows.append(
             f'{heading}<div class="td-x" tabindex="{-1 if data else 0}"><span class="td-v">{value}</span>'
