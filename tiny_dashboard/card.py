@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import isnan
 
 from tiny_dashboard.examples import FeatureStats
 from tiny_dashboard.highlight import COLORS, Html, format_number, plain_text
@@ -19,14 +20,14 @@ def card_html(stats: FeatureStats | None, models: Sequence[str] = ()) -> Html:
     """
     if stats is None:
         return Html("")
-    names = [plain_text(name.rsplit("/", 1)[-1]) for name in models]
+    names = [plain_text(name.rstrip("/").rsplit("/", 1)[-1]) for name in models]
     cells = [_activity(stats)]
     for title, lists in (("Promotes", stats.top_logits), ("Suppresses", stats.bottom_logits)):
         # A crosscoder's second model is the one that people ask about: the fine-tuned one.
         if lists and lists[-1]:
             model = f" ({names[-1]})" if len(lists) > 1 and names else ""
             tokens = "".join(
-                f'<code title="{value:+.3g}">{plain_text(token.replace(" ", "␣").replace(chr(10), "↵"))}</code>'
+                f"<code{_logit(value)}>{plain_text(token.replace(' ', '␣').replace(chr(10), '↵'))}</code>"
                 for token, value in lists[-1][:_TOKENS_SHOWN]
             )
             cells.append(f"<div><small>{title}{model}</small><p>{tokens}</p></div>")
@@ -50,12 +51,17 @@ def _activity(stats: FeatureStats) -> str:
         facts.append(f"fires on {100 * stats.density:.3g}% of tokens")
     histogram = ""
     if bars:
-        low, high = (format_number(edge) for edge in (stats.histogram_edges[0], stats.histogram_edges[-1]))
+        edges = [format_number(edge) for edge in (*stats.histogram_edges[:1], *stats.histogram_edges[-1:])]
+        says = ", ".join(["histogram of activations", *filter(None, [" to ".join(edges)])])
+        ends = "".join(f"<span>{edge}</span>" for edge in edges)
         histogram = (
-            f'<div class="td-bars" role="img" aria-label="histogram of activations, {low} to {high}">{bars}</div>'
-            f'<small class="td-ends"><span>{low}</span><span>{high}</span></small>'
+            f'<div class="td-bars" role="img" aria-label="{says}">{bars}</div><small class="td-ends">{ends}</small>'
         )
     return f"<div>{label}{histogram}<small>{' · '.join(facts)}</small></div>"
+
+
+def _logit(value: float) -> str:
+    return "" if isnan(value) else f' title="{value:+.3g}"'  # some formats know only the tokens
 
 
 def _split(stats: FeatureStats, names: Sequence[str]) -> str:
