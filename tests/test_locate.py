@@ -152,20 +152,19 @@ def test_hub(tmp_path):
         )
         scope_answer = ["Gemma Scope", 12, "resid_post", "google/gemma-2-2b", pytest.approx(t["W_enc"][:, 1].sum())]
         crosscoder_answer = ["CrossCoder", 13, None, pytest.approx(c["encoder.weight"][:, :, 1].sum(), rel=1e-4)]
-        found = on_hub(hub, home, *calls)
-        assert found[:3] == [scope_answer, scope_answer, crosscoder_answer]
-        assert found[3][:4] == ["Qwen Scope", 4, "resid_post", "Qwen/Qwen3-1.7B-Base"]
-        fetched = [request.path for request in hub.taken("/resolve/") if request.method == "GET"]
-        assert not any("layer_3" in path for path in fetched)  # one dictionary of the repository, not all
-        wrong = on_hub(
-            hub,
-            home,
+        wrong = (
             {"source": "google/gemma-scope-2b-pt-res"},
             {"source": "google/gemma-scope-2b-pt-res", "layer": 4},
             {"source": "org/absent"},
             {"source": "org/closed"},
             {"source": "org/crosscoder", "revision": "absent"},
         )
+        found = on_hub(hub, home, *calls, *wrong)
+        assert found[:3] == [scope_answer, scope_answer, crosscoder_answer]
+        assert found[3][:4] == ["Qwen Scope", 4, "resid_post", "Qwen/Qwen3-1.7B-Base"]
+        fetched = [request.path for request in hub.taken("/resolve/") if request.method == "GET"]
+        assert not any("layer_3" in path for path in fetched)  # one dictionary of the repository, not all
+        wrong = found[4:]
         assert "holds 2 dictionaries that fit" in wrong[0]
         assert "no dictionary with layer=4; it has 12, 3" in wrong[1]
         for answer, name in zip(wrong[2:], ("org/absent", "org/closed", "org/crosscoder"), strict=True):

@@ -113,7 +113,8 @@ def _download(repo: str, revision: str | None, which: Mapping[str, Any]) -> tupl
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
-        files = sorted(HfApi().list_repo_files(repo, revision=revision))
+        # One request; listing the tree would retry for half a minute where there is no network.
+        siblings = HfApi().model_info(repo, revision=revision).siblings or ()
     except HfHubHTTPError as error:
         reason = str(error).strip().splitlines()[-1]
         raise FileNotFoundError(f"{repo} is neither a path nor a Hub repository that can be read: {reason}") from error
@@ -124,6 +125,7 @@ def _download(repo: str, revision: str | None, which: Mapping[str, Any]) -> tupl
             raise FileNotFoundError(f"{repo} is no path, and the Hub cannot be reached: {error}") from error
         file = choose([p.relative_to(cached).as_posix() for p in sorted(cached.rglob("*"))], repo, which)
         return cached / file, f"{repo}/{file}"
+    files = sorted(sibling.rfilename for sibling in siblings)
     file = choose(files, repo, which)
     folder = PurePosixPath(file).parent
     beside = [folder] + [folder.parent] * (folder.name == "checkpoints")
