@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from html_tree import parse
 from hypothesis import given
-from hypothesis import strategies as st
 from test_highlight import ANY_TEXT
 
 from tiny_dashboard.card import card_html
