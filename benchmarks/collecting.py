@@ -1,0 +1,175 @@
+"""Collecting: its speed beside the bare forward pass and encode, its memory beside its state, its growth."""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import AutoModelForCausalLM, Gemma2Config, LlamaConfig, PreTrainedTokenizerFast
+
+from tiny_dashboard.activations import get_activations
+from tiny_dashboard.collect_run import Run
+from tiny_dashboard.corpus import Batches
+from tiny_dashboard.dictionaries import load_dictionary
+from tiny_dashboard.featurizer import Featurizer
+
+VOCABULARY, ACTIVE = 4096, 50
+
+
+def documents(n_tokens: int, seed: int = 0) -> list[str]:
+    """Documents of 50 to 500 words; frequent words are frequent."""
+    chooser = random.Random(seed)
+    words = [f"w{i}" for i in range(VOCABULARY - 1)]
+    weights = [1 / (i + 10) for i in range(len(words))]
+    made, count = [], 0
+    while count < n_tokens:
+        length = chooser.randint(50, 500)
+        made.append(" ".join(chooser.choices(words, weights, k=length)))
+        count += length
+    return made
+
+
+def make_featurizer(kind: str, n_features: int, device: str) -> Featurizer:
+    """`kind`: "demo" is a pair like the embedded one, "gemma" a model of Gemma-2-2B's shape, "tiny" is for memory."""
+    torch.manual_seed(0)
+    vocabulary = {"<bos>": 0} | {f"w{i}": i + 1 for i in range(VOCABULARY - 1)}
+    inner = Tokenizer(models.WordLevel(vocabulary, unk_token="w0"))
+    inner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, bos_token="<bos>")
+    if kind == "gemma":
+        config, layer, n_models = Gemma2Config(), 13, 1  # its defaults are the 2B shape, but for the layers
+        config.num_hidden_layers = 26
+        config.hidden_size, config.intermediate_size = 2304, 9216
+        config.num_attention_heads, config.num_key_value_heads, config.head_dim = 8, 4, 256
+        config.layer_types = config.layer_types[:26]
+    else:
+        width, n_models, layer = {"demo": (192, 2, 2), "tiny": (32, 1, 0)}[kind]
+        config = LlamaConfig(
+            vocab_size=VOCABULARY,
+            hidden_size=width,
+            intermediate_size=8 * width // 3,
+            num_hidden_layers=layer + 2,
+            num_attention_heads=width // 32,
+            max_position_embeddings=256,
+        )
+    with torch.device(device):
+        dtype = torch.bfloat16 if device == "cuda" else torch.float32
+        made = [AutoModelForCausalLM.from_config(config, dtype=dtype).eval() for _ in range(n_models)]
+    width = config.hidden_size
+    rows = torch.randn(n_models, width, n_features, device=device) / width**0.5
+    # The threshold lets so many features of a random token through as a trained dictionary has active.
+    with torch.no_grad():
+        ids = torch.randint(1, VOCABULARY, (8, 64))
+        x = torch.stack([get_activations(model, ids, layer).to(device).float() for model in made], -2)[:, 8:]
+        codes = torch.einsum("bsld,ldf->bsf", x, rows[..., :1024])
+        threshold = codes.flatten().sort(descending=True).values[int(codes.numel() * ACTIVE / n_features)]
+        norm = rows.norm(dim=1).sum(0).mean()
+    with tempfile.TemporaryDirectory() as folder:
+        tensors = {
+            "encoder.weight": rows,
+            "encoder.bias": torch.zeros(n_features),
+            "decoder.weight": rows.transpose(1, 2),
+            "threshold": threshold * norm,
+        }
+        save_file({name: t.cpu().contiguous() for name, t in tensors.items()}, Path(folder) / "model.safetensors")
+        return Featurizer(made, load_dictionary(folder, device=device), tokenizer, layer)
+
+
+def make_run(
+    featurizer: Featurizer, corpus: list[str], folder: str, *, batch_size: int = 32, context: int = 128
+) -> Run:
+    batches = Batches(corpus, featurizer.tokenizer, context=context, batch_size=batch_size)
+    return Run(featurizer, batches, Path(folder) / "out", 20, 10, 10.0, None, None)
+
+
+@torch.no_grad()
+def bare(featurizer: Featurizer, batches: list) -> float:
+    """Seconds of forward passes to the layer and the full encode, and nothing else."""
+    start = time.perf_counter()
+    for batch in batches:
+        found = [
+            get_activations(m, batch.ids, featurizer.layer, attention_mask=batch.attention) for m in featurizer.models
+        ]
+        x = torch.stack([part.to(featurizer.device, featurizer.dtype) for part in found], -2)
+        codes = featurizer.dictionary.encode(x[:, batch.n_prefix :].flatten(0, 1))
+    codes.flatten()[0].item()
+    return time.perf_counter() - start
+
+
+def speed(kind: str, n_features: int, device: str, n_tokens: int, batch_size: int = 32) -> None:
+    """Tokens a second of collecting, from texts to the state, over those of `bare` on the same batches."""
+    featurizer = make_featurizer(kind, n_features, device)
+    corpus = documents(n_tokens)
+    with tempfile.TemporaryDirectory() as folder:
+        run = make_run(featurizer, corpus, folder, batch_size=batch_size)
+        batches = list(run.batches.iterate())
+        bare(featurizer, batches[:2])
+        times = []
+        for part in (corpus, corpus):
+            before = bare(featurizer, batches)
+            run = make_run(featurizer, part, folder, batch_size=batch_size)
+            start = time.perf_counter()
+            run.go(1e9)
+            run.state.total.cpu()
+            times.append((time.perf_counter() - start, before))
+            active = float(run.state.histogram.sum()) / run.at["n_tokens"]
+        tokens = run.at["n_seen"]
+        seconds, base = min(t for t, _ in times), min(b for _, b in times)
+        print(
+            f"{kind}, {n_features:,} features, {device}, {tokens:,} tokens, {active:.0f} active: "
+            f"{tokens / seconds:,.0f} tokens/s, {base / seconds:.2f} of the bare forward pass and encode"
+        )
+
+
+MEMORY = """
+import json, sys, tempfile, time, torch
+from pathlib import Path
+from benchmarks.collecting import documents, make_featurizer, make_run
+def peak():
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) * 1024
+torch.set_num_threads(1)
+featurizer = make_featurizer("tiny", int(sys.argv[1]), "cpu")
+corpus = documents(int(sys.argv[2]))
+Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+before = peak()
+with tempfile.TemporaryDirectory() as folder:
+    run = make_run(featurizer, corpus, folder, context=64, batch_size=16)
+    start = time.perf_counter()
+    run.go(1e9)
+    print(json.dumps([peak() - before, run.state.n_bytes, run.at["n_seen"] / (time.perf_counter() - start)]))
+"""
+
+
+def memory(n_features: int, n_tokens: int) -> tuple[float, float, float]:
+    """Bytes at the peak beyond models and dictionary, bytes of the state, tokens a second; in a fresh process."""
+    done = subprocess.run(
+        [sys.executable, "-c", MEMORY, str(n_features), str(n_tokens)], capture_output=True, text=True
+    )
+    if done.returncode:
+        raise RuntimeError(done.stderr)
+    found: tuple[float, float, float] = tuple(json.loads(done.stdout))
+    return found
+
+
+def run() -> None:
+    """Print all of it."""
+    speed("demo", 2048, "cpu", 60_000)
+    if torch.cuda.is_available():
+        speed("gemma", 65_536, "cuda", 600_000, batch_size=64)
+    else:
+        print("no GPU here: the limit for Gemma-2-2B's shape (at least 0.7) is not measured")
+    for n_features in (16_384, 65_536, 131_072):
+        peak, state, rate = memory(n_features, 6_000)
+        size = f"{n_features:,} features: the state is {state / 2**20:,.0f} MiB"
+        print(f"{size}, the peak {peak / state:.2f} of it, {rate:,.0f} tokens/s")
+    rates = [memory(16_384, n)[2] for n in (6_000, 24_000)]
+    print(f"four times the tokens: {rates[1] / rates[0]:.2f} of the tokens a second")
