@@ -51,7 +51,7 @@ def build_app(
     asked = Endpoints(offline, None if online is None else _in_background(online), max_text)
     with gr.Blocks(title=title, analytics_enabled=False, delete_cache=(3600, 86400)) as app:
         gr.HTML(f"<style>{assets()['css']}</style>", padding=False, elem_classes="td-hidden")
-        facts = " · ".join(filter(None, [description, _about(offline)]))
+        facts = " · ".join(filter(None, [description, offline.about if offline else ""]))
         gr.HTML(f'<div class="td td-head"><h1>{plain_text(title)}</h1><p>{plain_text(facts)}</p></div>', padding=False)
         with gr.Tabs(selected="online" if offline is None and online is not None else "offline") as tabs:
             with gr.Tab("Offline · examples", id="offline"):
@@ -244,13 +244,3 @@ def _in_background(online: Online) -> Future[AbstractOnlineFeatureCentricDashboa
 
     Thread(target=load, daemon=True, name="load models").start()
     return future
-
-
-def _about(offline: OfflineFeatureCentricDashboard | None) -> str:
-    """What the examples know of where they come from, in a line."""
-    if offline is None:
-        return ""
-    info = offline.info
-    where = f"layer {info.layer}, {info.hook_point or 'resid_post'}" if info.layer is not None else ""
-    models = " ↔ ".join(name.rstrip("/").rsplit("/", 1)[-1] for name in info.models)
-    return " · ".join(filter(None, [models, where, f"{len(offline.features):,} features with examples"]))

@@ -124,18 +124,7 @@ class Endpoints:
         """
         if sort not in SORTS:
             raise ValueError(f"sort is {sort!r}; it is one of {', '.join(SORTS)}")
-        ids = np.array(self.offline.features, dtype=np.int64)
-        source = self.offline.max_activation_examples
-        table: Any = source.all_stats() if isinstance(source, ExampleSource) else None
-        if table is not None:
-            known = np.array(list(table), dtype=np.int64)
-            columns = {name: table.column(name) for name in (*SORTS[1:], "peak_tokens")}
-            # What a feature fires on is the next best thing to a label.
-            columns["label"] = np.where(columns["label"] == "", columns["peak_tokens"], columns["label"])
-        else:
-            known = ids
-            columns = {name: np.full(len(ids), np.nan) for name in SORTS[2:]}
-            columns["label"] = columns["peak_tokens"] = np.full(len(ids), "")
+        known, columns = feature_table(self.offline)
         found = np.arange(len(known))
         if wanted := query.strip().lower()[:200]:
             if wanted.isdecimal():
@@ -257,6 +246,20 @@ class Endpoints:
         """A feature's label, else the tokens that it fires on most, "" where the examples know neither."""
         stats = self._offline.stats(feature) if self._offline is not None else None
         return stats.name if stats else ""
+
+
+def feature_table(offline: OfflineFeatureCentricDashboard) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Ids of all features, and what is known of them: a column for each of `SORTS` but the first, and "peak_tokens"."""
+    ids = np.array(offline.features, dtype=np.int64)
+    source = offline.max_activation_examples
+    table: Any = source.all_stats() if isinstance(source, ExampleSource) else None
+    if table is None:
+        columns = {name: np.full(len(ids), np.nan) for name in SORTS[2:]}
+        return ids, columns | dict.fromkeys(("label", "peak_tokens"), np.full(len(ids), ""))
+    columns = {name: table.column(name) for name in (*SORTS[1:], "peak_tokens")}
+    # What a feature fires on is the next best thing to a label.
+    columns["label"] = np.where(columns["label"] == "", columns["peak_tokens"], columns["label"])
+    return np.array(list(table), dtype=np.int64), columns
 
 
 def whole_number(value: Any, name: str) -> int:

@@ -82,6 +82,14 @@ class OfflineFeatureCentricDashboard:
         source = self.max_activation_examples
         return source.info if isinstance(source, ExampleSource) else SourceInfo("dict")
 
+    @property
+    def about(self) -> str:
+        """What the source knows of where its examples come from, in a line."""
+        info = self.info
+        where = f"layer {info.layer}, {info.hook_point or 'resid_post'}" if info.layer is not None else ""
+        models = " ↔ ".join(name.rstrip("/").rsplit("/", 1)[-1] for name in info.models)
+        return " · ".join(filter(None, [models, where, f"{len(self.features):,} features with examples"]))
+
     @cached_property
     def tokenizer(self) -> Any:
         """The tokenizer; loaded on first use where it was given, or is known to the source, by name."""

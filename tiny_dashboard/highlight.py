@@ -203,17 +203,20 @@ def examples_html(
     return _root(body, data, passages, title, bar, view=view)
 
 
-def page(body: str, *, title: str = "", css: str = "", js: str = "") -> Html:
+def page(body: str, *, title: str = "", css: str = "", js: str = "", script_sources: str = "") -> Html:
     """A whole self-contained page around fragments; it loads nothing and runs no script but `js`.
 
     Args:
         body: HTML of this module.
         title: the window's title, as plain text.
         css, js: the texts of `static/dashboard.css` and `static/dashboard.js`.
+        script_sources: where else scripts may come from, as a content security policy says it: "'self'".
     """
     script = f"{js}\ntinyDashboard(document)" if js else ""
     trusted = b64encode(sha256(script.encode()).digest()).decode()
-    policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{trusted}'"
+    policy = (
+        f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{trusted}' {script_sources}"
+    )
     # The body's own style stands on the tag, so that a page shown inside a notebook leaves the notebook alone.
     look = "margin:0 auto;max-width:76rem;padding:1.5rem;font:15px/1.5 system-ui,sans-serif"
     return Html(

@@ -5,4 +5,9 @@ from pathlib import Path
 
 def assets() -> dict[str, str]:
     """The texts of `dashboard.css` and `dashboard.js`, by "css" and "js"; both are edited in place, with no build."""
-    return {kind: (Path(__file__).parent / f"dashboard.{kind}").read_text(encoding="utf-8") for kind in ("css", "js")}
+    return {kind: read_static(f"dashboard.{kind}") for kind in ("css", "js")}
+
+
+def read_static(name: str) -> str:
+    """The text of one file of this folder."""
+    return (Path(__file__).parent / name).read_text(encoding="utf-8")
