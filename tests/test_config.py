@@ -127,9 +127,9 @@ def test_what_online_lacks_is_said(folder):
         DashboardConfig(models=(base,)).open_online()
     with pytest.raises(ValueError, match="does not say which layer it reads; set layer"):
         DashboardConfig(models=(base, chat), dictionary=dictionary).open_online()
-    with pytest.raises(ValueError, match="99"):
+    with pytest.raises(ValueError, match="layer 99 is out of range: llama has 3 layers"):
         DashboardConfig(models=(base, chat), dictionary=dictionary, layer=99).open_online()
-    with pytest.raises(ValueError, match="model"):
+    with pytest.raises(ValueError, match=r"reads 2 model\(s\), and 1 were given"):
         DashboardConfig(models=(base,), dictionary=dictionary, layer=LAYER).open_online()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import sys
 import tomllib
 import traceback
@@ -123,10 +124,12 @@ def info(source: Source) -> None:
         "layer": known.layer,
         "hook point": known.hook_point,
     }
+    asked = ("tokenizer", "models", "layer")  # their lack is worth saying
     more = {name: value for name, value in known.extra.items() if isinstance(value, str | int | float)}
-    for name, value in (facts | more).items():
-        if value not in (None, "") or name in ("tokenizer", "models", "layer"):
-            print(f"{name:<12} {_one_line('not said' if value in (None, '') else value)}")
+    shown = {name: v for name, v in (facts | more).items() if v not in (None, "") or name in asked}
+    width = max(map(len, shown)) + 2
+    for name, value in shown.items():
+        print(_one_line(f"{name}:").ljust(width), _one_line("not said" if value in (None, "") else value))
 
 
 @cli.command()
@@ -232,6 +235,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status: 0, 1 for a failure, 2 for a wrong call, 130 when interrupted."""
     words = sys.argv[1:] if arguments is None else list(arguments)
     command = typer.main.get_command(cli)
+    if not sys.stderr.isatty():  # logs and pipes get no progress bars; huggingface_hub and transformers read this
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     try:
         # Not `cli()`, which prints usage errors in several lines, and others as a traceback.
         with command.make_context("tiny-dashboard", [word for word in words if word != "--verbose"]) as context:
