@@ -43,49 +43,46 @@ def activation_visualization(
     Raises:
         ValueError: the shape does not fit the tokens, a column does not exist, or a value is infinite.
     """
-    raw = activations.tolist() if hasattr(activations, "tolist") else activations
-    values = np.array(raw, dtype=np.float64)
-    if values.ndim == 1:
-        values = values[:, None]
-    if values.ndim != 2 or len(values) != len(tokens):
+    try:
+        values = np.array(activations.tolist() if hasattr(activations, "tolist") else activations, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"activations are not an array of numbers but {str(activations)[:80]}: {error}") from error
+    if values.ndim not in (1, 2) or len(values) != len(tokens):
         raise ValueError(
             f"activations have shape {values.shape} for {len(tokens)} tokens; give [{len(tokens)}] or "
             f"[{len(tokens)}, n_features]{', with no batch dimension' if values.ndim > 2 else ''}"
         )
+    if values.ndim == 1:
+        values = values[:, None]
     n_features = values.shape[1]
     names = list(activation_names) if activation_names is not None else [f"feature {i}" for i in range(n_features)]
     if len(names) != n_features:
         raise ValueError(f"{len(names)} activation_names for {n_features} columns; give one for each")
     highlighted = _columns(highlight_idx, n_features, range(min(2, n_features)))
+    if len(highlighted) > 2:
+        raise ValueError(
+            f"{len(highlighted)} columns are to be highlighted; choose one or two, and the others as tooltip_features"
+        )
     in_tooltip = _columns(tooltip_features, n_features, range(n_features))
-    if highlight_features_in_tooltip:
-        in_tooltip |= highlighted
     scale = None
     if not relative_normalization:
-        scale = float(np.abs(np.nan_to_num(values[:, sorted(highlighted)])).max(initial=0.0)) or None
-    colors = iter((color1, color2))
+        scale = float(np.abs(np.nan_to_num(values[:, highlighted])).max(initial=0.0)) or None
+    # The first one that is named is the first: it takes color1 and the upper band.
     tracks = [
-        Track(
-            name,
-            values[:, i],
-            color=next(colors) if i in highlighted else None,
-            scale=scale,
-            highlighted=i in highlighted,
-            in_tooltip=i in in_tooltip,
-        )
-        for i, name in enumerate(names)
-        if i in highlighted or i in in_tooltip
+        Track(names[i], values[:, i], color, scale=scale, in_tooltip=highlight_features_in_tooltip or i in in_tooltip)
+        for i, color in zip(highlighted, (color1, color2), strict=False)
     ]
+    tracks += [Track(names[i], values[:, i], highlighted=False) for i in in_tooltip if i not in highlighted]
     texts, chips = token_texts(tokens, tokenizer)
     ids = None if len(tokens) and isinstance(tokens[0], str) else [int(t) for t in tokens]
     return page(passage_html(Passage(texts, tracks, chips, ids), title=title), title=title, **assets())
 
 
-def _columns(chosen: int | Sequence[int] | None, n_features: int, default: range) -> set[int]:
+def _columns(chosen: int | Sequence[int] | None, n_features: int, default: range) -> list[int]:
     if chosen is None:
-        return set(default)
-    columns = {int(chosen)} if isinstance(chosen, (int, np.integer)) else {int(i) for i in chosen}
+        return list(default)
+    columns = np.ravel(chosen.tolist() if hasattr(chosen, "tolist") else chosen).tolist()
     for column in columns:
-        if not 0 <= column < n_features:
+        if not isinstance(column, int) or not 0 <= column < n_features:
             raise ValueError(f"column {column} is asked for, and activations have {n_features}: 0 to {n_features - 1}")
-    return columns
+    return list(dict.fromkeys(columns))
