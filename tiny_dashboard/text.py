@@ -9,6 +9,7 @@ from __future__ import annotations
 import operator
 import re
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from itertools import accumulate, chain, pairwise
 from typing import Any, NamedTuple
 
@@ -119,7 +120,7 @@ class TokenReader:
         if self._tokenizer is None:
             raise ValueError("token ids can be read only with their tokenizer: pass tokenizer=, or give token pieces")
         ids = list(map(operator.index, tokens))
-        for token_id in set(ids) - self._piece_of.keys():
+        for token_id in set(ids).difference(self._piece_of):  # `-` would go through all that is known
             self._piece_of[token_id] = self._piece(token_id)
         return [self._piece_of[token_id] for token_id in ids], True
 
@@ -181,6 +182,7 @@ def _scheme_by_marks(pieces: list[str]) -> str:
     return "sentencepiece" if "▁" in marked or any(map(_BYTE_PIECE.fullmatch, pieces)) else "other"
 
 
+@lru_cache(maxsize=2**16)
 def _part(piece: str, scheme: str) -> str | bytes:
     """What a piece stands for: text, or bytes that are not whole characters by themselves."""
     byte = _BYTE_PIECE.fullmatch(piece)

@@ -109,7 +109,8 @@ class ParquetExamples(ExampleSource):
         extra = {k: v for k, v in meta.items() if k not in known and k not in LAYOUT_KEYS}
         self.info = SourceInfo("parquet dataset", **known, extra=extra)
         self._footers: dict[str, tuple[pq.FileMetaData, list[int]]] = {}
-        self._stats_group = lru_cache(maxsize=8)(self._read_group)
+        # Neighbours are looked at next.
+        self._group = lru_cache(maxsize=8)(self._read_group)
 
     @staticmethod
     def recognises(path: Path) -> bool:
@@ -174,7 +175,7 @@ class ParquetExamples(ExampleSource):
         with self._named(name, f"feature {feature}: "):
             _, firsts = self._footer(name)
             group = bisect_right(firsts, feature) - 1
-            table = (self._stats_group if kind == "features" else self._read_group)(name, group)
+            table = self._group(name, group)
             found = np.flatnonzero(table.column("feature").to_numpy() == feature)
             return table.slice(found[0], len(found)) if len(found) else None
 
