@@ -254,9 +254,10 @@ def test_a_clamped_scale_is_said_and_a_kept_one_is_not():
     assert "clamped (4.00 at most)" in legend(2.0).text and "2.00" in legend(2.0).text
     assert "clamped" not in legend(4.0).text
     assert "clamped" not in legend(8.0).text and "8.00" in legend(8.0).text
-    # A maximum that went through float32 is not "more" than itself.
-    value = float(np.float32(5.1))
-    rounded = Passage(["a"], [Track("f", [value], scale=5.1)])
+    # Activations that went through float16 are not "more" than the maximum that did not.
+    value = float(np.float16(6.7998))
+    assert value > 6.7998
+    rounded = Passage(["a"], [Track("f", [value], scale=6.7998)])
     assert "clamped" not in parse(passage_html(rounded)).one("span", "td-legend").text
     gradient = legend(2.0).all("s")[0].attrs["style"]
     assert f"{COLORS[0]}00" in gradient and f"{COLORS[0]}{round(255 * max_alpha(COLORS[0])):02x}" in gradient

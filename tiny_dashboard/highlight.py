@@ -422,7 +422,7 @@ def _legend(all_inks: Iterable[list[_Ink]]) -> str:
                 continue
             color, end = inks[0].colors[side], inks[0].ends[side]
             label = sign + format_number(end) if shared else "each example's own maximum"
-            if shared and most > end * (1 + 1e-6):
+            if shared and most > end * 1.001:  # stored activations may be rounded to float16, and their peak not
                 label += f", clamped ({sign}{format_number(most)} at most)"
             shown = plain_text(name) if len(ends) > 1 else ""
             strongest = f"{round(255 * max_alpha(color)):02x}"
