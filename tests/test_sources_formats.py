@@ -527,6 +527,25 @@ def test_truncated_and_corrupted_files_are_named_and_never_garbage(written):
         file.write_bytes(whole)
 
 
+@pytest.mark.parametrize("name", ["big.db", "big.json", "big.pt", "batch-0.json", "batch-0.jsonl"])
+def test_telling_a_format_does_not_read_a_large_file_whole(tmp_path, name):
+    path = tmp_path / name
+    if name == "big.db":
+        with closing(sqlite3.connect(path)) as db:
+            db.execute("CREATE TABLE data_table (key INTEGER PRIMARY KEY, examples TEXT)")
+    else:
+        path.write_text('{"top')
+    with path.open("ab") as file:
+        file.truncate(1_000_000_000)  # sparse
+    tracemalloc.start()
+    try:
+        open_examples(path)
+    except ValueError as error:
+        assert "none of the known formats" in str(error)
+    assert tracemalloc.get_traced_memory()[1] < 20_000_000
+    tracemalloc.stop()
+
+
 def test_one_broken_file_of_many_leaves_the_other_features_readable(tmp_path):
     path, truth, _ = circuit_tracer(tmp_path)
     (tmp_path / "2.json").write_text('{"examples_quantiles": [{"examples": 3}]}')

@@ -15,6 +15,9 @@ from tiny_dashboard.examples import Example, FeatureStats, SourceInfo
 from tiny_dashboard.sources.common import FileSource, edges_around, number_in, numbered
 
 
+LARGEST = 50_000_000  # bytes: what one feature never needs, and what may be parsed to see what it is
+
+
 class OpenAiViewerExamples(FileSource):
     """Examples in the viewer's atoms: the `atoms` folder, the folder it is in, or one file."""
 
@@ -54,8 +57,10 @@ class OpenAiViewerExamples(FileSource):
 
 
 def first_keys(files: list[Path]) -> set[str]:
-    """The names in the JSON object of the first file; none where it is no such file."""
+    """The names in the JSON object of the first file; none where it is no such file, or too large for one feature."""
     try:
+        if files[0].suffix != ".json" or files[0].stat().st_size > LARGEST:
+            return set()
         content: Any = json.loads(files[0].read_bytes())
     except (OSError, ValueError):
         return set()
