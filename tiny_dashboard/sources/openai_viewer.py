@@ -14,7 +14,6 @@ from typing import Any
 from tiny_dashboard.examples import Example, FeatureStats, SourceInfo
 from tiny_dashboard.sources.common import FileSource, edges_around, number_in, numbered
 
-
 LARGEST = 50_000_000  # bytes: what one feature never needs, and what may be parsed to see what it is
 
 
