@@ -11,6 +11,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import types
 from itertools import takewhile
 from pathlib import Path
 
@@ -99,7 +100,7 @@ def test_help_of_every_command(tiny):
         (["launch", "--examples", "x", "--model", "m"], "both --model and --dictionary"),
         (["launch", "--dictionary", "d"], "both --model and --dictionary"),
         (["launch", "--which", "width", "--dictionary", "d", "--model", "m"], "--which width is not of the form"),
-        (["export", "x", "--out", "y"], "Missing option '--features'"),
+        (["export", "x", "--out", "y"], "--features names none; write them as in 1,2,5-9, or all of them with --site"),
         (["export", "x", "--features", "1,,2", "--out", "y"], "'1,,2' has a comma with no number beside it"),
         (["export", "x", "--features", "1.5", "--out", "y"], "'1.5' is not a feature number"),
         (["export", "x", "--features", "", "--out", "y"], "--features names none"),
@@ -274,6 +275,21 @@ def test_defaults_of_collect_are_those_of_the_function(monkeypatch, tiny):
         "num_shards": 4,
         "resume": True,
     }
+
+
+def test_collect_on_ray(monkeypatch, tiny):
+    called = {}
+    module = types.ModuleType("tiny_dashboard.collect_ray")
+    module.collect_on_ray = lambda *given, **options: called.update(options, given=given) or "out"
+    monkeypatch.setitem(sys.modules, "tiny_dashboard.collect_ray", module)
+    words = ["collect", "--model", "m", "--dictionary", "d", "--corpus", "c", "--out", "o", "--ray"]
+    assert tiny(*words, "--num-shards", 8, "--gpus", 0.5, "--top-k", 7) == (0, "out\n", "")
+    assert called["given"] == (["m"], "d", "c", Path("o"))
+    assert (called["num_shards"], called["gpus"], called["top_k"]) == (8, 0.5, 7)
+    assert not {"shard", "resume"} & set(called)  # it gives these itself
+    for wrong in ([], ["--num-shards", 8, "--shard", 1]):
+        status, _, err = tiny(*words, *wrong)
+        assert status == 2 and one_line(err) and "--ray runs all shards" in err
 
 
 def test_launch_overrides_the_file(tiny, launched, tmp_path):

@@ -135,22 +135,28 @@ def info(source: Source) -> None:
 @cli.command()
 def export(
     source: Source,
-    features: Annotated[str, typer.Option(help="Which: 1,2,5-9")],
-    out: Annotated[Path, typer.Option(metavar="FILE", help="The HTML file to write: report.html")],
+    out: Annotated[Path, typer.Option(metavar="PATH", help="What to write: report.html, or a folder with --site.")],
+    features: Annotated[str | None, typer.Option(help="Which: 1,2,5-9; all of them in a site.")] = None,
+    site: Annotated[bool, typer.Option("--site", help="Write a static site: index, search and every feature.")] = False,
     tokenizer: Tokenizer = None,
 ) -> None:
-    """Write features as one self-contained HTML page."""
+    """Write features as one self-contained HTML page, or as a static site."""
     from tiny_dashboard.feature_centric_dashboards import OfflineFeatureCentricDashboard
     from tiny_dashboard.text import parse_features
 
     try:
-        chosen = parse_features(features)
+        chosen = None if features is None else parse_features(features)
     except ValueError as error:
         raise UsageError(f"--features: {error}") from error
-    if not chosen:
-        raise UsageError("--features names none; write them as in 1,2,5-9")
+    if not chosen and (features is not None or not site):
+        raise UsageError("--features names none; write them as in 1,2,5-9, or all of them with --site")
     dashboard = OfflineFeatureCentricDashboard.open(source, tokenizer)
-    print(dashboard.export_to_html(out, chosen[0] if len(chosen) == 1 else chosen))
+    if site:
+        from tiny_dashboard.site import export_site
+
+        print(export_site(dashboard, out, chosen, title=Path(source).name, progress=sys.stderr.isatty()))
+    elif chosen:
+        print(dashboard.export_to_html(out, chosen[0] if len(chosen) == 1 else chosen))
 
 
 @cli.command()

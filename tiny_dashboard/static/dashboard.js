@@ -151,7 +151,7 @@ function tinyDashboard(host, emit) {
       for (const place of root.querySelectorAll(".td-x")) {
         if (place.querySelector(".td-copy")) continue;
         const actions = make("span", "td-actions");
-        if (emit && host.closest(".td-live")) actions.append(make("button", "td-try", "try online"));
+        if (emit && host.closest?.(".td-live")) actions.append(make("button", "td-try", "try online"));
         actions.append(make("button", "td-copy", "copy"));
         place.append(actions);
       }
