@@ -193,36 +193,38 @@ def collect(
     shard: Annotated[int, typer.Option(metavar="I", help="Which part of the corpus, from 0.")] = 0,
     num_shards: Annotated[int, typer.Option(metavar="N", help="In how many parts.")] = 1,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where a run stopped.")] = False,
+    ray: Annotated[bool, typer.Option("--ray", help="Run the shards on a Ray cluster; always resumes.")] = False,
+    gpus: Annotated[float, typer.Option(help="GPUs of one Ray worker.")] = 0,
 ) -> None:
     """Find the strongest examples of every feature over a corpus."""
     if not model:
         raise UsageError("name the model with --model, or base and chat with --model twice")
-    from tiny_dashboard.collect import collect_examples
+    if ray and (shard or num_shards == 1):
+        raise UsageError("--ray runs all shards: give --num-shards, several for each worker, and no --shard")
+    options: dict[str, Any] = {
+        "layer": layer,
+        "hook_point": hook,
+        "tokenizer": tokenizer,
+        "which": _which(which),
+        "device": device,
+        "column": column,
+        "split": split,
+        "top_k": top_k,
+        "context": context,
+        "max_tokens": tokens,
+        "batch_size": batch_size,
+        "packed": packed,
+        "memory": None if memory is None else memory * 1e9,
+        "num_shards": num_shards,
+    }
+    if ray:
+        from tiny_dashboard.collect_ray import collect_on_ray
 
-    print(
-        collect_examples(
-            model,
-            dictionary,
-            corpus,
-            out,
-            layer=layer,
-            hook_point=hook,
-            tokenizer=tokenizer,
-            which=_which(which),
-            device=device,
-            column=column,
-            split=split,
-            top_k=top_k,
-            context=context,
-            max_tokens=tokens,
-            batch_size=batch_size,
-            packed=packed,
-            memory=None if memory is None else memory * 1e9,
-            shard=shard,
-            num_shards=num_shards,
-            resume=resume,
-        )
-    )
+        print(collect_on_ray(model, dictionary, corpus, out, gpus=gpus, **options))
+    else:
+        from tiny_dashboard.collect import collect_examples
+
+        print(collect_examples(model, dictionary, corpus, out, shard=shard, resume=resume, **options))
 
 
 @cli.command()
