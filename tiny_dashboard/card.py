@@ -11,12 +11,16 @@ from tiny_dashboard.highlight import COLORS, Html, format_number, plain_text
 _TOKENS_SHOWN = 8
 
 
-def card_html(stats: FeatureStats | None, models: Sequence[str] = ()) -> Html:
+def card_html(
+    stats: FeatureStats | None, models: Sequence[str] = (), nearest: Sequence[tuple[int, float]] | None = None
+) -> Html:
     """One feature's label, activation histogram, promoted and suppressed tokens, and split between two models.
 
     Args:
         stats: what the source knows; each part that it does not know is left out.
         models: names of the dictionary's models, for the headings; (base, chat) for a crosscoder.
+        nearest: (feature, cosine) of the features whose decoder directions point the same way; empty offers to
+            compute them, None does not.
     """
     if stats is None:
         return Html("")
@@ -33,7 +37,21 @@ def card_html(stats: FeatureStats | None, models: Sequence[str] = ()) -> Html:
             cells.append(f"<div><small>{title}{model}</small><p>{tokens}</p></div>")
     if len(stats.decoder_norms) == 2:
         cells.append(_split(stats, names if len(names) == 2 else ["base", "chat"]))
+    if nearest is not None:
+        cells.append(_nearest(stats.feature, nearest))
     return Html(f'<div class="td td-card">{"".join(cells)}</div>')
+
+
+def _nearest(feature: int, nearest: Sequence[tuple[int, float]]) -> str:
+    if not nearest:
+        return (
+            f'<div><button type="button" data-action="nearest" data-value="{feature}">nearest features</button></div>'
+        )
+    links = " ".join(
+        f'<button type="button" data-action="open" data-value="{other}" title="cosine {cosine:.3f}">{other}</button>'
+        for other, cosine in nearest
+    )
+    return f"<div><small>Nearest by decoder cosine</small><p>{links}</p></div>"
 
 
 def _activity(stats: FeatureStats) -> str:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from tiny_dashboard.dictionaries import Dictionary
 from tiny_dashboard.feature_centric_dashboards import AbstractOnlineFeatureCentricDashboard
 from tiny_dashboard.featurizer import Featurizer, TopFeatures
 from tiny_dashboard.highlight import Color, Track
+from tiny_dashboard.logits import DecoderView
 from tiny_dashboard.text import EncodedText
 
 
@@ -95,6 +98,16 @@ class FeaturizerDashboard(AbstractOnlineFeatureCentricDashboard):
     def top_encoded(self, encoded: EncodedText, k: int = 20) -> TopFeatures:
         """`top_features` for a text that is tokenised already."""
         return self.featurizer.top(encoded.ids, k, ignore=encoded.special)
+
+    @cached_property
+    def decoder(self) -> DecoderView | None:
+        """The decoder side: promoted tokens, norms, neighbours; None where the dictionary is not one of ours."""
+        return DecoderView(self.featurizer) if isinstance(self.featurizer.dictionary, Dictionary) else None
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """The conventions in force where a checkpoint leaves them open."""
+        return getattr(self.featurizer.dictionary, "notes", ())
 
     def split_tracks(self, encoded: EncodedText, feature: int, names: Sequence[str] = ("base", "chat")) -> list[Track]:
         """Each model's part of a crosscoder feature's activation, as two tracks: the two bands of a token."""

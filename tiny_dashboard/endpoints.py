@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tiny_dashboard.examples import ExampleSource
+from tiny_dashboard.examples import ExampleSource, FeatureStats
 from tiny_dashboard.feature_centric_dashboards import (
     AbstractOnlineFeatureCentricDashboard,
     Analysis,
@@ -87,7 +87,7 @@ class Endpoints:
         """
         number = whole_number(feature, "feature")
         limit = bounded(max_examples, "max_examples", 1, MAX_EXAMPLES)
-        stats = self.offline.stats(number)
+        stats = self.stats(number)
         rows = []
         for example, passage in self.offline.read(number, max_examples=limit, scale=scale):
             track = passage.tracks[0]
@@ -241,6 +241,20 @@ class Endpoints:
             "token_features": found.token_features.tolist(),
             "token_values": found.token_values.tolist(),
         }
+
+    def stats(self, feature: int) -> FeatureStats | None:
+        """What is known of a feature: from the examples, and from the decoder once the models are loaded."""
+        stats = self._offline.stats(feature) if self._offline is not None else None
+        decoder = self.decoder
+        if decoder is None or (stats is not None and stats.top_logits) or feature >= decoder.dictionary.n_features:
+            return stats
+        return decoder.stats(stats or FeatureStats(feature))
+
+    @property
+    def decoder(self) -> Any:
+        """The decoder side, where models and dictionary are loaded by now; else None."""
+        loaded = self._online is not None and self._online.done() and self._online.exception() is None
+        return getattr(self.online, "decoder", None) if loaded else None
 
     def label(self, feature: int) -> str:
         """A feature's label, else the tokens that it fires on most, "" where the examples know neither."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from bisect import bisect_left, bisect_right
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -105,6 +105,7 @@ class OfflineTab:
         toggle.click(self.toggle, [search, listed], [self.table, listed], **quick)
         asked = [search, listed, *show["inputs"]]
         self.then_url(search.submit(self.search, asked, [self.table, listed, *self.shown], **quick))
+        self.then_url(self.card.action(self.follow, show["inputs"], self.shown, **quick))
         self.then_url(self.table.action(self.act, asked, [self.table, listed, *self.shown], **quick))
         save.click(None, [self.feature, self.card, self.view], None, js=save_js("feature"))
 
@@ -127,9 +128,23 @@ class OfflineTab:
             )
             if not offline.examples(index, 1):
                 view = note(f"feature {index} has no examples: it never fired on the corpus that was searched")
-            return str(index), card_html(offline.stats(index), offline.info.models), view
+            return str(index), self._card(index), view
         except Exception as error:
             return str(feature)[:40], "", note(explain(error), "error")
+
+    def _card(self, feature: int, nearest: Sequence[tuple[int, float]] = ()) -> str:
+        offered = nearest if self._ask.decoder is not None else None
+        return card_html(self._ask.stats(feature), self._ask.offline.info.models, offered)
+
+    def follow(self, event: gr.EventData, feature: Any, *settings: Any) -> tuple[Any, ...]:
+        """A click on the card: on a neighbour, or asking for the neighbours."""
+        if event.action == "open":
+            return self.show(event.value, *settings)
+        try:
+            index = whole_number(event.value, "feature")
+            return gr.skip(), self._card(index, self._ask.decoder.nearest(index)), gr.skip()
+        except Exception as error:
+            return gr.skip(), note(explain(error), "error"), gr.skip()
 
     def step(self, by: int, feature: Any, *settings: Any) -> tuple[Any, str, str]:
         """The next feature that has examples, or the one before; around the ends."""

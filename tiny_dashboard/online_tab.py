@@ -125,7 +125,10 @@ class OnlineTab:
             online = self._ask.online
         except ValueError as error:
             return gr.HTML(note(str(error), "error"))
-        return gr.HTML("" if online.can_rank else note("this dashboard computes chosen features: name them", "empty"))
+        notes = (
+            getattr(online, "notes", ()) if online.can_rank else ["this dashboard computes chosen features: name them"]
+        )
+        return gr.HTML("".join(note(str(said)) for said in notes))
 
     def restore(self, query: Mapping[str, str], text: str) -> list[Any]:
         """The tab as a link describes it."""
