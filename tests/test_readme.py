@@ -41,6 +41,35 @@ def test_client_example_runs_as_written(app_url):
     assert isinstance(names["client"], Client)
 
 
+def test_a_format_added_as_written_reads_its_file(tmp_path):
+    (block,) = [b for b in BLOCKS if "class JsonLinesExamples" in b]
+    names: dict = {}
+    exec(block, names)
+    path = tmp_path / "mine.jsonl"
+    path.write_text('{"feature": 4, "tokens": ["a", "b"], "acts": [0.0, 2.0]}\n')
+    assert names["JsonLinesExamples"].recognises(path)
+    (example,) = names["JsonLinesExamples"](path)[4]
+    assert example.max_activation == 2.0 and list(example.tokens) == ["a", "b"]
+
+
+def test_a_dictionary_family_added_as_written_encodes(tmp_path):
+    import torch
+    from safetensors.torch import save_file
+
+    from tiny_dashboard.dictionaries.checkpoint import Checkpoint
+
+    (block,) = [b for b in BLOCKS if 'FAMILY = "My SAE"' in b]
+    names: dict = {}
+    exec(block, names)
+    tensors = {"enc": torch.randn(5, 3), "dec": torch.randn(5, 3), "bias": torch.randn(5)}
+    save_file(tensors, tmp_path / "model.safetensors")
+    checkpoint = Checkpoint(tmp_path / "model.safetensors")
+    assert names["matches"](checkpoint)
+    x = torch.randn(2, 3)
+    expected = torch.relu(x @ tensors["enc"].T + tensors["bias"])
+    torch.testing.assert_close(names["read"](checkpoint).encode(x), expected)
+
+
 def test_every_command_is_named():
     from typer.main import get_command
 
@@ -50,7 +79,9 @@ def test_every_command_is_named():
         assert f"tiny-dashboard {name} " in README, name
 
 
-@pytest.mark.parametrize("path", re.findall(r"`((?:tiny_dashboard|scripts|docs)/[\w/.]+)`|\]\((docs/[\w.-]+)\)", README))
+@pytest.mark.parametrize(
+    "path", re.findall(r"`((?:tiny_dashboard|scripts|docs)/[\w/.]+)`|\]\((docs/[\w.-]+)\)", README)
+)
 def test_every_file_it_names_is_there(path):
     name = next(filter(None, path))
     assert (Path(__file__).parent.parent / name).exists(), name
