@@ -6,13 +6,16 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tiny_dashboard.feature_centric_dashboards import (
     AbstractOnlineFeatureCentricDashboard,
     OfflineFeatureCentricDashboard,
     load_tokenizer,
 )
+
+if TYPE_CHECKING:
+    from tiny_dashboard.dictionaries import Dictionary
 
 _PATHS = ("examples", "dictionary", "tokenizer")
 _KINDS = {  # annotation -> what TOML gives for it, in Python and in words
@@ -109,8 +112,8 @@ class DashboardConfig:
             self.examples, tokenizer, window_size=self.window_size, max_examples=self.max_examples
         )
 
-    def open_online(self, max_acts: Mapping[int, float] | None = None) -> AbstractOnlineFeatureCentricDashboard:
-        """Load models and dictionary.
+    def open_dictionary(self) -> tuple[Dictionary, int, str]:
+        """The dictionary, and the layer and hook point that it reads; the models' configs are held against it.
 
         Raises:
             ValueError: dictionary, models or layer are missing, or they do not fit.
@@ -120,12 +123,11 @@ class DashboardConfig:
                 f"the online tab needs a dictionary and its models; configured are dictionary {self.dictionary!r} and "
                 f"models {list(self.models)}"
             )
-        from transformers import AutoConfig, AutoModelForCausalLM
+        from transformers import AutoConfig
 
         from tiny_dashboard.activations import resolve_device
-        from tiny_dashboard.dashboard_implementations import FeaturizerDashboard
         from tiny_dashboard.dictionaries import load_dictionary
-        from tiny_dashboard.featurizer import Featurizer, check_fit
+        from tiny_dashboard.featurizer import check_fit
 
         device = resolve_device(self.device)
         chosen = {"device": device, "layer": self.layer, "hook_point": self.hook_point} | dict(self.which)
@@ -134,8 +136,20 @@ class DashboardConfig:
         if layer is None:
             raise ValueError(f"{self.dictionary} does not say which layer it reads; set layer = N")
         # A mismatch is said before gigabytes of weights are loaded.
-        configs = [AutoConfig.from_pretrained(name) for name in self.models]
-        check_fit(configs, dictionary, layer, hook_point)
+        check_fit([AutoConfig.from_pretrained(name) for name in self.models], dictionary, layer, hook_point)
+        return dictionary, layer, hook_point
+
+    def open_online(self, max_acts: Mapping[int, float] | None = None) -> AbstractOnlineFeatureCentricDashboard:
+        """Load models and dictionary; errors are those of `open_dictionary`."""
+        dictionary, layer, hook_point = self.open_dictionary()
+
+        from transformers import AutoModelForCausalLM
+
+        from tiny_dashboard.activations import resolve_device
+        from tiny_dashboard.dashboard_implementations import FeaturizerDashboard
+        from tiny_dashboard.featurizer import Featurizer
+
+        device = resolve_device(self.device)
         models: list[Any] = [AutoModelForCausalLM.from_pretrained(name, dtype=self.dtype) for name in self.models]
         tokenizer = load_tokenizer(self.tokenizer or self.models[-1])
         featurizer = Featurizer([model.to(device) for model in models], dictionary, tokenizer, layer, hook_point)
