@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from operator import itemgetter
 from pathlib import Path
-from tempfile import NamedTemporaryFile
+from secrets import token_hex
 from typing import Any, Self
 
 import numpy as np
@@ -44,6 +44,10 @@ class OfflineFeatureCentricDashboard:
         window_size: int = 50,
         max_examples: int = 30,
     ) -> None:
+        for feature in max_activation_examples if isinstance(max_activation_examples, dict) else ():
+            if not hasattr(feature, "__index__"):
+                kind = type(feature).__name__
+                raise TypeError(f"features are numbers, and {feature!r} is a {kind}; make an int of each key")
         self.max_activation_examples = max_activation_examples
         self._tokenizer = tokenizer
         self.window_size = window_size
@@ -117,13 +121,17 @@ class OfflineFeatureCentricDashboard:
         Raises:
             ValueError: the ids are not stored, and the tokenizer does not know the pieces.
         """
-        ids = example.token_ids
-        if ids is None and self.tokenizer is not None:
-            ids = self.tokenizer.convert_tokens_to_ids(list(example.tokens))
-        if ids is None or any(i is None or i == getattr(self.tokenizer, "unk_token_id", None) for i in ids):
-            raise ValueError("this example's tokens are not in the tokenizer's vocabulary, so a model cannot read them")
-        numbers = np.asarray(ids).tolist()
-        return numbers, [i in self._special for i in numbers]
+        known = _ids_or_pieces(example)
+        if example.token_ids is None:
+            pieces = list(known)
+            known = [None] * len(pieces) if self.tokenizer is None else self.tokenizer.convert_tokens_to_ids(pieces)
+            unknown = (None, getattr(self.tokenizer, "unk_token_id", None))
+            own_name = getattr(self.tokenizer, "unk_token", None)
+            if any(i in unknown and piece != own_name for i, piece in zip(known, pieces, strict=True)):
+                raise ValueError(
+                    "this example's tokens are not in the tokenizer's vocabulary, so a model cannot read them"
+                )
+        return known, [i in self._special for i in known]
 
     def examples(self, feature_idx: int, max_examples: int | None = None) -> list[Example]:
         """Examples of a feature as the source has them, strongest first.
@@ -170,18 +178,19 @@ class OfflineFeatureCentricDashboard:
         bands = {e.quantile for e in examples if e.quantile is not None}
         passages = []
         for example in examples:
-            texts, chips = self._reader.read(example.tokens if len(example.tokens) else example.token_ids or ())
+            known = _ids_or_pieces(example)
+            texts, chips = self._reader.read(example.tokens if len(example.tokens) else known)
             track = Track(f"feature {feature_idx}", example.activations, color)
             group = "" if len(bands) < 2 or example.quantile is None else f"band {example.quantile}"
             if group and example.quantile == max(bands):
                 group = "strongest"
-            tokens = example.tokens if example.token_ids is None else example.token_ids
-            special = [token in self._special for token in tokens]
+            special = [token in self._special for token in known]
             passages.append(Passage(texts, [track], chips, example.token_ids, special, group=group))
         if scale == "feature" and not mask_special:
             stats = self.stats(feature_idx)
             # The strongest example of all may not be among those shown.
-            limit = max([e.max_activation for e in examples] + [stats.max_activation or 0.0 if stats else 0.0]) or None
+            known_peaks = [*(e.max_activation for e in examples), (stats.max_activation if stats else None) or 0.0]
+            limit = max((float(peak) for peak in known_peaks if peak > 0), default=None)
         return list(zip(examples, passages if scale == "example" else share_scale(passages, limit), strict=True))
 
     def fragment(self, feature_idx: int, *, window_size: int | None = None, view: str = "lines", **how: Any) -> Html:
@@ -246,8 +255,8 @@ class OfflineFeatureCentricDashboard:
         return frozenset([*self.tokenizer.all_special_ids, *self.tokenizer.all_special_tokens])
 
     def _masked(self, example: Example) -> Example:
-        tokens = example.token_ids if example.token_ids is not None else example.tokens
-        kept = [float("nan") if t in self._special else a for t, a in zip(tokens, example.activations, strict=True)]
+        known = _ids_or_pieces(example)
+        kept = [float("nan") if t in self._special else a for t, a in zip(known, example.activations, strict=True)]
         return example._replace(activations=kept, max_activation=float(np.nan_to_num(kept, nan=-np.inf).max(initial=0)))
 
 
@@ -358,8 +367,11 @@ class AbstractOnlineFeatureCentricDashboard(ABC):
         if options:
             raise ValueError(f"{type(self).__name__} generates in its own way, without {', '.join(options)}")
         response = self.generate_model_response(prompt.text).removeprefix(prompt.text)
-        ids = self.tokenizer(response, add_special_tokens=False)["input_ids"] if response else []
-        yield self.extend(prompt, response, ids)
+        # One text, tokenised as get_feature_activation will: at the seam the tokens may be other ones.
+        whole = self.encode(prompt.text + response) if response else prompt
+        pairs = zip(prompt.ids, whole.ids, strict=False)
+        seam = next((at for at, (a, b) in enumerate(pairs) if a != b), min(len(prompt.ids), len(whole.ids)))
+        yield whole._replace(special=[*prompt.special[:seam], *whole.special[seam:]])
 
     def extend(self, prompt: EncodedText, response: str, ids: Sequence[int]) -> EncodedText:
         """A prompt with an answer behind it, as one text; the prompt keeps its ids."""
@@ -373,7 +385,12 @@ class AbstractOnlineFeatureCentricDashboard(ABC):
             ValueError: `get_feature_activation` returned another shape.
         """
         rows = self.get_feature_activation(encoded.text, tuple(features))
-        values = np.array(rows.tolist() if hasattr(rows, "tolist") else rows, dtype=np.float64)
+        try:
+            values = np.array(rows.tolist() if hasattr(rows, "tolist") else rows, dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"get_feature_activation returned {str(rows)[:80]}, no array of numbers: {error}"
+            ) from error
         n_tokens, n_features = len(encoded.ids), len(features)
         if values.ndim == 1 and n_features == 1:
             values = values[:, None]
@@ -460,22 +477,21 @@ class AbstractOnlineFeatureCentricDashboard(ABC):
             values[np.array(encoded.special)] = np.nan
         if not colors and self.second_highlight_color is not None:
             colors = [COLORS[0], self.second_highlight_color]
+        color_of = dict(zip(highlight, colors, strict=False))
         tracks = []
         for column, feature in enumerate(features):
             if feature in highlight or feature in tooltip:
                 scale = self.max_activation(feature) if max_act == "auto" else limit
-                color = colors[highlight.index(feature)] if feature in highlight and colors else None
-                tracks.append(
-                    Track(f"feature {feature}", values[:, column], color, scale=scale, highlighted=feature in highlight)
-                )
+                color, shown = color_of.get(feature), feature in highlight
+                tracks.append(Track(f"feature {feature}", values[:, column], color, scale=scale, highlighted=shown))
         texts, chips = self._reader.read(encoded.ids)
         passage = Passage(texts, tracks, chips, encoded.ids, encoded.special)
         return Analysis(encoded.text, texts, encoded.ids, features, values, response, passage, self.window_size)
 
     def max_activation(self, feature: int) -> float | None:
         """The feature's maximum over a corpus, where `max_acts` knows it."""
-        known = self.max_acts is not None and feature in self.max_acts
-        return float(self.max_acts[feature]) or None if known else None  # type: ignore[index]
+        known = float(self.max_acts[feature]) if self.max_acts is not None and feature in self.max_acts else 0.0
+        return known if known > 0 else None
 
     def save_html(self, save_path: str | Path | None = None, filename: str | None = None) -> Path:
         """Write the last analysis as a self-contained page.
@@ -553,7 +569,7 @@ class _MaxActs(Mapping[int, float]):
         stats = self._dashboard.stats(feature)
         if stats is not None and stats.max_activation is not None:
             return stats.max_activation
-        return max(e.max_activation for e in self._dashboard.examples(feature))
+        return max((e.max_activation for e in self._dashboard.examples(feature)), default=0.0)
 
     def __contains__(self, feature: object) -> bool:
         return feature in self._dashboard.max_activation_examples
@@ -576,15 +592,20 @@ def write_text(path: str | Path, text: str) -> Path:
     """Write a file whole or not at all; its folder is made."""
     path = Path(path).expanduser()
     path.parent.mkdir(parents=True, exist_ok=True)
-    with NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, prefix=path.name, delete=False) as file:
-        try:
+    partial = path.with_name(f".{token_hex(8)}.partial")
+    try:
+        with partial.open("x", encoding="utf-8", newline="") as file:
             file.write(text)
-            file.close()
-            Path(file.name).replace(path)
-        except BaseException:
-            Path(file.name).unlink()
-            raise
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
     return path
+
+
+def _ids_or_pieces(example: Example) -> Any:
+    """An example's vocabulary ids where it has them, else its token pieces."""
+    return example.tokens if example.token_ids is None else np.asarray(example.token_ids).tolist()
 
 
 def _scale_limit(scale: Any, words: Sequence[str | None]) -> float | None:
