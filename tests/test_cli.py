@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import inspect
 import json
-import os
 import re
-import signal
-import socket
 import sqlite3
 import subprocess
 import sys
 import types
-from itertools import takewhile
 from pathlib import Path
 
 import pytest
 from collect_fixtures import LAYER, make_all, make_corpus
+from serving import free_port, serving
 
 from tiny_dashboard import __version__
 from tiny_dashboard.cli import main
@@ -24,7 +21,7 @@ from tiny_dashboard.collect import collect_examples
 from tiny_dashboard.config import DashboardConfig
 from tiny_dashboard.sources import open_examples
 
-COMMANDS = ["launch", "info", "export", "convert", "collect", "merge"]
+COMMANDS = ["launch", "info", "export", "convert", "collect", "merge", "push"]
 PROGRAM = [sys.executable, "-c", "import sys; from tiny_dashboard.cli import main; sys.exit(main())"]
 
 
@@ -128,6 +125,7 @@ def test_a_wrong_call_ends_with_2_and_one_line(tiny, words, said):
         (["launch", "--examples", "no.db"], "there is no file or folder no.db"),
         (["launch", "--examples", "{db}", "--layer", "-3"], "layer is -3; it must be at least 0"),
         (["merge", "no-shard", "--out", "x"], "no-shard is no shard of a collection"),
+        (["push", "{here}", "owner/name"], "metadata.json"),
         (["collect", "--model", "m", "--dictionary", "no.pt", "--corpus", "c", "--out", "x"], "no.pt"),
     ],
 )
@@ -292,6 +290,14 @@ def test_collect_on_ray(monkeypatch, tiny):
         assert status == 2 and one_line(err) and "--ray runs all shards" in err
 
 
+def test_push(monkeypatch, tiny):
+    called = []
+    monkeypatch.setattr("tiny_dashboard.hub.push_dataset", lambda *given, **how: called.append((*given, how)) or "url")
+    assert tiny("push", "folder", "owner/name") == (0, "url\n", "")
+    assert tiny("push", "folder", "owner/name", "--private")[0] == 0
+    assert called == [(Path("folder"), "owner/name", {"private": private}) for private in (False, True)]
+
+
 def test_launch_overrides_the_file(tiny, launched, tmp_path):
     file = tmp_path / "dashboard.toml"
     file.write_text('title = "T"\nexamples = "o/e"\nmodels = ["o/m"]\ndictionary = "o/d"\nlayer = 3\n')
@@ -325,23 +331,10 @@ def test_mcp_without_its_extra_names_it(tiny, launched, monkeypatch):
 
 def test_launch_serves(database):
     """The whole way: a process, a port, an answer; and Ctrl-C ends it quietly."""
-    from gradio_client import Client
-
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [*PROGRAM, "launch", "--examples", str(database), "--port", str(port)]
-    server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ)
-    try:
-        seen = list(takewhile(lambda line: "Running on" not in line, server.stdout))
-        assert server.poll() is None, seen
-        client = Client(f"http://127.0.0.1:{port}", verbose=False)
+    port = free_port()
+    with serving([*PROGRAM, "launch", "--examples", str(database), "--port", port], port) as client:
         answer = client.predict(feature=3, max_examples=1, scale="feature", api_name="/examples")
-        assert answer["examples"][0]["tokens"] == [" one", " two"]
-    finally:
-        server.send_signal(signal.SIGINT)
-        out, _ = server.communicate(timeout=60)
-    assert server.returncode in (0, 130) and "Traceback" not in out
+    assert answer["examples"][0]["tokens"] == [" one", " two"]
 
 
 def test_as_a_module_of_its_own_process(tmp_path):

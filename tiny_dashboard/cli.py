@@ -239,6 +239,34 @@ def merge(
     print(join(shards, out, tokenizer=tokenizer))
 
 
+@cli.command()
+def push(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A dataset that collect, merge or convert wrote.")],
+    dataset: Annotated[str, typer.Argument(metavar="HUB_DATASET", help="owner/name; made where there is none.")],
+    private: Annotated[bool, typer.Option("--private", help="Make it a private one.")] = False,
+) -> None:
+    """Upload a dataset to the Hub; the same again goes on where an upload broke off."""
+    from tiny_dashboard.hub import push_dataset
+
+    print(push_dataset(folder, dataset, private=private))
+
+
+@cli.command()
+def deploy(
+    space: Annotated[str, typer.Argument(metavar="HUB_SPACE", help="owner/name; made where there is none.")],
+    config: Annotated[Path | None, typer.Argument(metavar="dashboard.toml", help="None: the embedded demo.")] = None,
+    static: Annotated[bool, typer.Option("--static", help="The offline tab only, as a static site.")] = False,
+    private: Annotated[bool, typer.Option("--private", help="For a Space that is made.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check, show what would be uploaded, and stop.")] = False,
+) -> None:
+    """Put a dashboard on a Hugging Face Space, or update it there."""
+    from tiny_dashboard.deploy import deploy as upload
+
+    done = upload(space, config, static=static, private=private, dry_run=dry_run)
+    if not dry_run:
+        print(f"{done.url}\n{done.embed}")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status: 0, 1 for a failure, 2 for a wrong call, 130 when interrupted."""
     words = sys.argv[1:] if arguments is None else list(arguments)

@@ -1,0 +1,34 @@
+"""A server in a process of its own, for the tests that start one as a person would."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import takewhile
+
+from gradio_client import Client
+
+
+def free_port() -> str:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return str(free.getsockname()[1])
+
+
+@contextmanager
+def serving(command: list[str], port: str, **environment: str) -> Iterator[Client]:
+    """Runs the command until it serves, gives a client of it, and ends it with Ctrl-C, which must be quiet."""
+    merged = os.environ | {"PYTHONUNBUFFERED": "1"} | environment
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=merged)
+    try:
+        seen = list(takewhile(lambda line: "Running on" not in line, server.stdout))
+        assert server.poll() is None, "".join(seen)
+        yield Client(f"http://127.0.0.1:{port}", verbose=False)
+    finally:
+        server.send_signal(signal.SIGINT)
+        out, _ = server.communicate(timeout=60)
+    assert server.returncode in (0, 130) and "Traceback" not in out
