@@ -27,6 +27,7 @@ from tiny_dashboard.featurizer import Featurizer
 
 WORKING_MEMORY = 2**30  # for the codes of a batch, where nothing else is said
 BYTES_PER_CODE = 16  # pre-activation, code, comparison, and what the activation function makes on the way
+LEAST_FEATURES = 64  # fewer at once would take forever
 SHARES_AT_ONCE = 4096
 BATCH_SETTINGS = "context batch_size packed one_per_document mask_special column block_size num_shards"
 PROBE = "def f(x):\n\treturn 'Ünïcode' # 12345"  # its ids tell tokenizers apart
@@ -108,7 +109,7 @@ class Run:
         else:
             chunk = n_features
             batches.batch_size = min(batches.batch_size, int(room // (BYTES_PER_CODE * batches.context * n_features)))
-        if chunk < min(n_features, 64) or batches.batch_size < 1:
+        if chunk < min(n_features, LEAST_FEATURES) or batches.batch_size < 1:
             raise ValueError(
                 f"memory of {memory or room:,.0f} bytes is too small: the state of {n_features:,} features takes "
                 f"{self.state.n_bytes:,} of them; give more, or lower top_k, samples, context or batch_size"

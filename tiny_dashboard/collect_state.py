@@ -125,6 +125,8 @@ class Slots:
             first: the number of the first feature, when this is a view.
         """
         n_slots = self.value.shape[1]
+        if not n_slots:
+            return
         window, text = window.expand_as(value), text.expand_as(value)
         held, offered = self.order(self.value, self.window, first), self.order(value, window, first)
         worth = (offered > 0) & (offered >= held.amin(1, keepdim=True))

@@ -223,7 +223,7 @@ class Batches:
             return
         rows: list[Any] = []
         count = 0
-        for row in self.corpus:
+        for row in self._rows():
             number = count // size
             count += 1
             if number < start or number % self.num_shards != self.shard:
@@ -234,6 +234,14 @@ class Batches:
                 rows = []
         if rows:
             yield count // size, count - len(rows), rows
+
+    def _rows(self) -> Iterator[Any]:
+        try:
+            yield from self.corpus
+        except UnicodeDecodeError as error:
+            raise ValueError(
+                f"the corpus is not valid UTF-8 ({error}); convert it, as with `iconv -f latin1 -t utf-8`"
+            ) from error
 
     def _documents(self, first: int, rows: list[Any], digest: Any) -> Iterator[tuple[int, list[int], list[bool], bool]]:
         """`(number, ids, masked, has BOS)` of the documents of at least two tokens; ids are without BOS."""

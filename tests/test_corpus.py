@@ -1,0 +1,196 @@
+"""Corpora of every kind, what is wrong with them, and what collection says."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from collect_fixtures import CONTEXT, make_all, make_corpus, make_dictionary
+from test_collect import collect, files
+
+from tiny_dashboard.corpus import Batches, encode_chat, open_corpus, to_document
+from tiny_dashboard.sources import open_examples
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def setup(tmp_path_factory):
+    return make_all(tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture
+def texts():
+    return [document for document in make_corpus(20) if isinstance(document, str) and "\n" not in document]
+
+
+def data(folder):
+    return {name: content for name, content in files(folder).items() if name.endswith(".parquet")}
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "parquet", "txt", "rows", "Dataset"])
+def test_the_same_documents_in_every_form(setup, texts, tmp_path, kind):
+    from datasets import Dataset
+
+    path = tmp_path / f"corpus.{kind}"
+    rows = [{"text": text, "id": i} for i, text in enumerate(texts)]
+    if kind == "jsonl":
+        path.write_text("\n".join(map(json.dumps, rows)))
+    elif kind == "parquet":
+        Dataset.from_list(rows).to_parquet(path)
+    elif kind == "txt":
+        path.write_text("\n".join(texts))
+    else:
+        path = rows if kind == "rows" else Dataset.from_list(rows)
+    found = collect(setup, path, tmp_path / "a" / "out")
+    assert data(found) == data(collect(setup, texts, tmp_path / "b" / "out"))
+
+
+def test_chats_mask_what_the_template_wrote(setup):
+    tokenizer = setup[2]
+    messages = [{"role": "user", "content": " the cat\n"}, {"role": "assistant", "content": "<user> user"}]
+    ids, special = encode_chat(messages, tokenizer)
+    pieces = tokenizer.convert_ids_to_tokens(ids)
+    kept = [piece for piece, masked in zip(pieces, special) if not masked]
+    assert "".join(kept) == "ĠtheĠcatĊĠuser"
+    masked = [piece for piece, masked in zip(pieces, special) if masked]
+    assert masked == ["<bos>", "<user>", "<end>", "<assistant>", "<user>", "<end>"]
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_windows_hold_every_token_once(setup, packed):
+    corpus = make_corpus()
+    batches = Batches(corpus, setup[2], context=CONTEXT, batch_size=3, packed=packed, block_size=6)
+    seen = []
+    for batch in batches.iterate():
+        assert batch.ids.numel() <= 3 * CONTEXT
+        assert (batch.ids[:, 0] == setup[2].bos_token_id).all()
+        for row, window in zip(batch.windows.tokens, batch.windows.windows.tolist()):
+            seen.append((window, row[row >= 0].tolist()))
+    content = []
+    for document in corpus:
+        if isinstance(document, str):
+            content.append(setup[2](document)["input_ids"][1:])
+        else:
+            content.append(encode_chat(document, setup[2])[0][1:])
+    flat = [token for _, tokens in sorted(seen) for token in tokens]
+    if packed:  # BOS between documents
+        assert flat == [token for ids in content for token in [*ids, setup[2].bos_token_id]]
+    else:
+        assert flat == [token for ids in content for token in ids]
+
+
+def test_a_million_tokens_in_one_document(setup):
+    batches = Batches(["the cat " * 250_000], setup[2], context=64, batch_size=32)
+    windows = list(batches.iterate())
+    assert sum(batch.n_tokens for batch in windows) > 500_000
+    assert not windows[0].windows.resumed and windows[0].windows.continues
+    assert windows[-1].windows.resumed and not windows[-1].windows.continues
+
+
+def test_long_documents_give_one_example(setup, tmp_path):
+    out = collect(setup, ["the cat and the dog " * 400, "the bird in house " * 3], tmp_path / "out", samples=0)
+    source = open_examples(out)
+    assert max(len(source[f]) for f in source) == 2
+    many = collect(setup, ["the cat and the dog " * 400], tmp_path / "many", one_per_document=False)
+    source = open_examples(many)
+    assert max(len(source[f]) for f in source) > 2
+
+
+BAD = {
+    "empty": ([], ValueError, r"no document of two tokens or more \(0 documents"),
+    "short": (["a", "", None], ValueError, r"\(3 documents were read"),
+    "column": ([{"body": "x", "title": "y"}], KeyError, "choose one of body, title"),
+    "bytes": ([b"the \xff"], ValueError, "document 0 is not valid UTF-8 at byte 4"),
+    "surrogate": (["the cat", "a \ud800"], ValueError, "document 1: .*surrogate"),
+    "number": ([3], TypeError, "document 0 is neither a text nor"),
+    "roles": ([[{"role": "user", "content": 5}]], TypeError, "document 0 is neither"),
+    "mapping": ({"text": "x"}, TypeError, "not dict"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_corpora(setup, tmp_path, name):
+    corpus, kind, message = BAD[name]
+    with pytest.raises(kind, match=message):
+        collect(setup, corpus, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_bad_files(setup, tmp_path):
+    path = tmp_path / "corpus.jsonl"
+    path.write_text('{"text": "the cat"}')
+    with pytest.raises(KeyError, match="no column 'body'; choose one of text"):
+        collect(setup, path, tmp_path / "out", column="body")
+    latin = tmp_path / "latin.txt"
+    latin.write_bytes("über die Brücke\n".encode("latin-1") * 3)
+    with pytest.raises(ValueError, match="not valid UTF-8"):
+        collect(setup, latin, tmp_path / "out")
+    with pytest.raises(ValueError, match="expected .parquet"):
+        open_corpus(__file__)
+
+
+def test_bad_arguments(setup, tmp_path):
+    pair, dictionary, tokenizer = setup
+    corpus = ["the cat and the dog"]
+    for options, message in {
+        "top_k": ({"top_k": 0}, "top_k is 0; it must be at least 1"),
+        "context": ({"context": 1}, "context is 1; it must be at least 2"),
+        "long": ({"context": 65}, "context is 65, and llama takes 64 tokens"),
+        "shard": ({"shard": 3, "num_shards": 3}, "shard 3 of 3 does not exist"),
+        "memory": ({"memory": 1000}, "memory of 1,000 bytes is too small: the state of 24 features takes"),
+        "layer": ({"layer": 2}, "trained on layer 1, and layer 2 was asked for"),
+    }.values():
+        with pytest.raises(ValueError, match=message):
+            collect(setup, corpus, tmp_path / "out", **options)
+    with pytest.raises(ValueError, match=r"reads 2 model\(s\), and 1 were given"):
+        collect((pair[:1], dictionary, tokenizer), corpus, tmp_path / "out")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.tex").write_text("years of work")
+    with pytest.raises(FileExistsError, match="name another folder"):
+        collect(setup, corpus, tmp_path / "full")
+
+
+def test_memory_bounds_the_features_encoded_at_once(setup, tmp_path, monkeypatch):
+    pair, dictionary, tokenizer = setup
+    corpus = make_corpus()
+    asked = []
+    real = type(dictionary).encode
+
+    def encode(self, x, features=None):
+        asked.append(None if features is None else len(features))
+        return real(self, x, features)
+
+    monkeypatch.setattr("tiny_dashboard.collect_run.LEAST_FEATURES", 1)
+    monkeypatch.setattr(type(dictionary), "encode", encode)
+    whole = open_examples(collect(setup, corpus, tmp_path / "whole"))
+    assert set(asked) == {None}
+    asked.clear()
+    from tiny_dashboard.collect_state import State
+
+    size = State.empty(24, 4, 3, CONTEXT, 2).n_bytes
+    small = open_examples(collect(setup, corpus, tmp_path / "small", memory=size + 16 * 3 * CONTEXT * 7))
+    assert max(n for n in asked if n) == 7
+    for feature in whole:
+        assert [e.start for e in whole[feature]] == [e.start for e in small[feature]]
+
+
+def test_an_sae_and_any_object_that_encodes(setup, tmp_path):
+    pair, _, tokenizer = setup
+    sae = make_dictionary(tmp_path / "sae", n_models=1)
+
+    class Plain:
+        def encode(self, x):
+            return sae.encode(x.float())
+
+    corpus = make_corpus(12)
+    ours = collect((pair[0], sae, tokenizer), corpus, tmp_path / "a" / "out")
+    theirs = collect((pair[0], Plain(), tokenizer), corpus, tmp_path / "b" / "out", layer=1)
+    assert data(ours)["examples/00000.parquet"] == data(theirs)["examples/00000.parquet"]
+
+
+def test_documents_by_hand():
+    assert to_document({"id": 3, "messages": [{"role": "user", "content": "x"}]}, 0)[0]["content"] == "x"
+    assert to_document({"only": "x"}, 0) == "x"
+    assert to_document({"a": "x", "b": "y"}, 0, "b") == "y"
