@@ -100,7 +100,7 @@ def save_js(stem: str) -> str:
 
 
 def note(text: str, kind: str = "empty") -> Html:
-    """A sentence in place of a view: "empty", "loading" or "error"."""
+    """A sentence in place of a view ("empty", "loading" or "error"), or a small one beside it ("fine")."""
     role = "alert" if kind == "error" else "status"
     return Html(f'<div class="td td-note td-{kind}" role="{role}">{plain_text(text)}</div>')
 

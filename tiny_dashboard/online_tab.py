@@ -120,15 +120,15 @@ class OnlineTab:
         event.then(None, self.restored, None, js=url_js(_URL))
 
     def ready(self) -> Any:
-        """Wait for the models; then say what they are, or why there are none."""
+        """Wait for the models; then say which conventions are in force, or why there are none."""
         try:
             online = self._ask.online
         except ValueError as error:
             return gr.HTML(note(str(error), "error"))
-        notes = (
+        said = (
             getattr(online, "notes", ()) if online.can_rank else ["this dashboard computes chosen features: name them"]
         )
-        return gr.HTML("".join(note(str(said)) for said in notes))
+        return gr.HTML(note(" · ".join(said), "fine") if said else "")
 
     def restore(self, query: Mapping[str, str], text: str) -> list[Any]:
         """The tab as a link describes it."""
