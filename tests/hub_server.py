@@ -2,11 +2,15 @@
 
 It serves datasets from folders: their information, trees, files and byte ranges of these; files ending in .parquet and
 .db are redirected, as large files are on the Hub. It counts requests and bytes, and can refuse, fail and cut short.
+Models and Spaces are served as well, and repositories can be made and written to, by commits of regular files.
 """
 
+import base64
 import hashlib
 import json
 import re
+import shutil
+import tempfile
 import threading
 from functools import lru_cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -54,7 +58,9 @@ class Hub:
     """The server; a context manager.
 
     Attributes:
-        datasets: `{"owner/name": Dataset}`.
+        datasets: `{"owner/name": Dataset}`; models and Spaces under "models/owner/name", "spaces/owner/name".
+        writer: the token that may make repositories and write to them.
+        fail_once: `[(regular expression of a path, status)]`: each is answered once, in this order.
         requests: what was asked, in order.
         fail: `{regular expression of a path: status}`; that status is answered instead.
         cut: answers to GETs of files break off after this many bytes, once for each True in the list.
@@ -62,6 +68,8 @@ class Hub:
 
     def __init__(self):
         self.datasets, self.requests, self.fail, self.cut = {}, [], {}, []
+        self.writer, self.fail_once = "hf_writer", []
+        self._commits = tempfile.TemporaryDirectory()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_port}"
@@ -73,6 +81,25 @@ class Hub:
     def __exit__(self, *_):
         self._server.shutdown()
         self._server.server_close()
+        self._commits.cleanup()
+
+    def commit(self, name, changes):
+        """A new commit of a repository, which is made where there is none; `{path: content, or None to delete}`."""
+        folder = Path(self._commits.name) / f"{len(list(Path(self._commits.name).iterdir()))}"
+        if name in self.datasets:
+            shutil.copytree(self.datasets[name].commits[-1], folder)
+            self.datasets[name].push(folder)
+        else:
+            folder.mkdir()
+            self.datasets[name] = Dataset(folder)
+        for path, content in changes.items():
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).unlink() if content is None else (folder / path).write_bytes(content)
+
+    def files(self, name):
+        """What a repository holds: `{path: content}`."""
+        folder = self.datasets[name].commits[-1]
+        return {f.relative_to(folder).as_posix(): f.read_bytes() for f in folder.rglob("*") if f.is_file()}
 
     def taken(self, pattern="."):
         """Requests since the last call whose path matches."""
@@ -101,18 +128,24 @@ def _handler(hub):
             url = urlsplit(self.path)
             path = unquote(url.path)
             status = next((status for pattern, status in hub.fail.items() if re.search(pattern, path)), None)
+            if not status and hub.fail_once and re.search(hub.fail_once[0][0], path):
+                status = hub.fail_once.pop(0)[1]
             if status:
                 return self.send(status, b"{}", {"Retry-After": "0"} if status == 429 else {})
-            if match := re.fullmatch(
-                r"/api/datasets/([^/]+/[^/]+)(?:/(revision|tree|paths-info)/([^/]+)(?:/(.*))?)?", path
+            if path == "/api/validate-yaml":
+                self.send(200, b'{"errors": [], "warnings": []}', {"Content-Type": "application/json"})
+            elif path == "/api/repos/create" or "/preupload/" in path or "/commit/" in path:
+                self.write(path, body)
+            elif match := re.fullmatch(
+                r"/api/(datasets|models|spaces)/([^/]+/[^/]+)(?:/(revision|tree|paths-info)/([^/]+)(?:/(.*))?)?", path
             ):
-                name, kind, revision, inside = match.groups()
-                if found := self.find(name, revision or "main"):
+                what, name, kind, revision, inside = match.groups()
+                if found := self.find(_key(what, name), revision or "main"):
                     self.api(name, kind, *found, inside or "", body, parse_qs(url.query))
-            elif match := re.fullmatch(r"/(datasets|large)/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
-                kind, name, revision, inside = match.groups()
-                if found := self.find(name, revision):
-                    self.file(name, *found, inside, direct=kind == "large")
+            elif match := re.fullmatch(r"/(?:(datasets|spaces|large)/)?([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
+                what, name, revision, inside = match.groups()
+                if found := self.find(_key("datasets" if what == "large" else what or "models", name), revision):
+                    self.file(name, *found, inside, direct=what == "large")
             else:
                 self.send(404, b"{}")
 
@@ -129,6 +162,38 @@ def _handler(hub):
             else:
                 return found
             return None
+
+        def write(self, path, body):
+            """Make a repository, say how its files are to be sent, take a commit."""
+            if self.headers.get("Authorization") != f"Bearer {hub.writer}":
+                return self.send(403, b'{"error": "forbidden"}', {})
+            if path == "/api/repos/create":
+                asked = json.loads(body)
+                what, name = asked["type"] + "s", f"{asked['organization']}/{asked['name']}"
+                answer = {"url": f"{hub.url}/{what}/{name}", "name": name}
+                if _key(what, name) in hub.datasets:
+                    return self.send(409, json.dumps(answer).encode(), {"Content-Type": "application/json"})
+                hub.commit(_key(what, name), {"README.md": b"---\ntitle: Template\n---\nfrom the Hub"})
+                return self.send(200, json.dumps(answer).encode(), {"Content-Type": "application/json"})
+            what, name, step = re.fullmatch(r"/api/(\w+)/([^/]+/[^/]+)/(preupload|commit)/main", path).groups()
+            if not (found := self.find(_key(what, name), "main")):
+                return None
+            if step == "preupload":
+                files = [file["path"] for file in json.loads(body)["files"]]
+                there = {f: found[1] / f for f in files}
+                answer = {
+                    "files": [
+                        {"path": f, "uploadMode": "regular", "shouldIgnore": False}
+                        | ({"oid": blob_id(there[f])} if there[f].is_file() else {})
+                        for f in files
+                    ]
+                }
+            else:
+                lines = [json.loads(line) for line in body.splitlines()[1:]]
+                changes = {x["value"]["path"]: x["value"].get("content") for x in lines}
+                hub.commit(_key(what, name), {p: c if c is None else base64.b64decode(c) for p, c in changes.items()})
+                answer = {"commitUrl": f"{hub.url}/{name}/commit/1", "commitOid": "1" * 40, "pullRequestUrl": None}
+            return self.send(200, json.dumps(answer).encode(), {"Content-Type": "application/json"})
 
         def api(self, name, kind, sha, folder, inside, body, query):
             files = sorted(f for f in folder.rglob("*") if f.is_file())
@@ -198,6 +263,15 @@ def _handler(hub):
             self.wfile.write(sent)
 
     return Handler
+
+
+def _key(what, name):
+    return name if what == "datasets" else f"{what}/{name}"
+
+
+def blob_id(file):
+    content = file.read_bytes()
+    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
 
 
 def etag(file):

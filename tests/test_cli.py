@@ -21,7 +21,7 @@ from tiny_dashboard.collect import collect_examples
 from tiny_dashboard.config import DashboardConfig
 from tiny_dashboard.sources import open_examples
 
-COMMANDS = ["launch", "info", "export", "convert", "collect", "merge", "push"]
+COMMANDS = ["launch", "info", "export", "convert", "collect", "merge", "push", "deploy"]
 PROGRAM = [sys.executable, "-c", "import sys; from tiny_dashboard.cli import main; sys.exit(main())"]
 
 

@@ -1,0 +1,172 @@
+"""Deploying with the true client to a stand-in Hub: what is uploaded, what is kept, what is refused."""
+
+from __future__ import annotations
+
+import re
+import shutil
+
+import pytest
+from hub_server import Dataset, Hub
+from test_sources_hub import Client, Refused
+
+TOKEN = "hf_writer"
+CONFIG = """title = "My: SAE"
+examples = "me/examples"
+dictionary = "me/crosscoder"
+models = ["me/base", "me/chat"]
+tokenizer = "me/tokenizer"
+layer = 1
+device = "cpu"
+"""
+
+
+@pytest.fixture(scope="module")
+def hub(bundle):
+    with Hub() as hub:
+        hub.datasets["me/examples"] = Dataset(bundle.root / "examples")
+        for name in ("base", "chat", "crosscoder", "tokenizer"):
+            hub.datasets[f"models/me/{name}"] = Dataset(bundle.root / name)
+        yield hub
+
+
+@pytest.fixture(scope="module")
+def process(hub, tmp_path_factory):
+    client = Client(hub, tmp_path_factory.mktemp("home"), HF_TOKEN=TOKEN)
+    client("from tiny_dashboard.deploy import deploy")
+    client("said = []")
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def deploy(process, tmp_path):
+    """Deploys a config's text: `(url, host, embed, what was said)`."""
+
+    def run(space, config=CONFIG, **options):
+        path = tmp_path / "dashboard.toml"
+        path.write_text(config)
+        process("said.clear()")
+        process(f"done = deploy({space!r}, {str(path)!r}, say=said.append, pause=0.01, **{options!r})")
+        return process("[done.url, done.host, done.embed, '\\n'.join(said)]")
+
+    return run
+
+
+def front_matter(hub, space):
+    return hub.files(f"spaces/{space}")["README.md"].decode()
+
+
+def test_a_new_space_gets_the_list_and_nothing_else(hub, deploy, tmp_path):
+    (tmp_path / ".env").write_text(f"HF_TOKEN={TOKEN}")
+    (tmp_path / "notes.txt").write_text("mine")
+    url, host, embed, said = deploy("me/My_Space")
+    assert url == f"{hub.url}/spaces/me/My_Space"
+    assert host == "https://me-my-space.hf.space" and f'<iframe src="{host}"' in embed and "<gradio-app" in embed
+    files = hub.files("spaces/me/My_Space")
+    package = {name for name in files if name.startswith("tiny_dashboard/")}
+    assert files.keys() - package == {"README.md", "app.py", "requirements.txt", "dashboard.toml"}
+    assert {"tiny_dashboard/app.py", "tiny_dashboard/static/dashboard.css"} <= package
+    assert not [name for name in package if "demo/" in name or "__pycache__" in name or name.endswith(".pyc")]
+    assert files["dashboard.toml"].decode() == CONFIG
+    assert not [name for name, content in files.items() if TOKEN.encode() in content]
+    card = front_matter(hub, "me/My_Space")
+    for line in (
+        "title: 'My: SAE'",
+        "sdk: gradio",
+        "- me/examples",
+        "- me/base",
+        "- tiny-dashboard",
+        "app_file: app.py",
+    ):
+        assert line in card, card
+    assert re.search(r"- me/base \S*config.json\S*model.safetensors", card)
+    assert "64 features with examples" in said and "fits me/base and me/chat at resid_post 1" in said
+    assert "dashboard.toml" in said and re.search(r"tiny_dashboard/static/ \(\d files\) +[\d.,]+ kB", said)
+
+
+def test_an_update_keeps_what_others_put_there(hub, deploy):
+    deploy("me/kept")
+    card = front_matter(hub, "me/kept").replace("title: 'My: SAE'", "title: Theirs\nhf_oauth: true")
+    hub.commit("spaces/me/kept", {"extra.py": b"theirs", "README.md": card.encode() + b"their words"})
+    hub.taken()
+    deploy("me/kept", CONFIG.replace("layer = 1", "layer = 1\nmax_examples = 5"))
+    files = hub.files("spaces/me/kept")
+    assert files["extra.py"] == b"theirs" and b"max_examples" in files["dashboard.toml"]
+    card = files["README.md"].decode()
+    assert "title: Theirs" in card and "hf_oauth: true" in card and card.endswith("their words")
+    hub.taken()
+    deploy("me/kept", CONFIG.replace("layer = 1", "layer = 1\nmax_examples = 5"))
+    after = hub.files("spaces/me/kept")
+    assert {k: v for k, v in after.items() if files.get(k) != v} == {}
+    assert not hub.taken("/commit/")  # nothing changed: nothing is sent
+
+
+def test_a_broken_upload_is_tried_again_then_gone_on_with(hub, deploy, process):
+    process("import tiny_dashboard.deploy as module; module.FILES_PER_COMMIT = 10")
+    hub.fail_once[:] = [("/commit/", 502), ("/commit/", 500)]
+    deploy("me/broken")
+    assert "tiny_dashboard/app.py" in hub.files("spaces/me/broken")
+    n_commits = len(hub.datasets["spaces/me/broken"].commits)
+    assert n_commits > 4
+    hub.fail_once[:] = [("/commit/", 200)] * 0
+    hub.taken()
+    hub.fail["(?<!create)/commit/"] = 503
+    with pytest.raises(Refused, match="ConnectionError: the upload to me/later broke off .*run it again"):
+        deploy("me/later")
+    hub.fail.clear()
+    deploy("me/later")
+    assert hub.files("spaces/me/later").keys() == hub.files("spaces/me/broken").keys()
+    process("module.FILES_PER_COMMIT = 200")
+
+
+def test_static(hub, deploy):
+    _, host, embed, _ = deploy("me/site", static=True)
+    files = hub.files("spaces/me/site")
+    assert files.keys() == {"README.md", "index.html", "data/index.js"} | {f"data/{n:05d}.js" for n in range(4)}
+    card = front_matter(hub, "me/site")
+    assert "sdk: static" in card and "app_file: index.html" in card and "sdk_version" not in card
+    assert host == "https://me-site.static.hf.space" and "<gradio-app" not in embed
+
+
+def test_what_lies_beside_the_config_goes_along(hub, deploy, tmp_path, bundle):
+    shutil.copytree(bundle.root / "examples", tmp_path / "examples")
+    shutil.copytree(bundle.root / "tokenizer", tmp_path / "tokenizer")
+    (tmp_path / "examples" / ".secret").write_text("x")
+    deploy("me/beside", 'examples = "examples"\ntokenizer = "tokenizer"')
+    files = hub.files("spaces/me/beside")
+    assert "examples/metadata.json" in files and "tokenizer/tokenizer.json" in files and "examples/.secret" not in files
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ('examples = "me/nosuch"', "there is no file, folder or Hub dataset me/nosuch"),
+        (CONFIG.replace("me/base", "me/nosuch"), "me/nosuch"),
+        (CONFIG.replace("me/crosscoder", "me/nosuch"), "me/nosuch"),
+        (CONFIG.replace("layer = 1", "layer = 7"), "layer 7 is out of range"),
+        (CONFIG.replace('"me/base", ', ""), "the dictionary reads 2 model"),
+        ('title = "nothing"', "there is nothing to show"),
+        ('examples = "{root}/examples"\ntokenizer = "{root}/tokenizer"', "a place on this machine"),
+        ('examples = "me/examples"\ntokenizer = "me/tokenizer"\ndescription = "hf_writer"', "holds your token"),
+    ],
+)
+def test_what_is_refused_before_anything_is_made(hub, deploy, bundle, config, said):
+    with pytest.raises(Refused, match=re.escape(said)):
+        deploy("me/refused", config.replace("{root}", str(bundle.root)))
+    assert "spaces/me/refused" not in hub.datasets
+
+
+def test_another_app_and_another_owner(hub, deploy, process):
+    hub.commit("spaces/me/app", {"app.py": b"another", "README.md": b"---\ntitle: x\n---\n"})
+    with pytest.raises(Refused, match="me/app holds another app"):
+        deploy("me/app")
+    assert hub.files("spaces/me/app")["app.py"] == b"another"
+    hub.writer = "hf_other"
+    try:
+        with pytest.raises(Refused, match="PermissionError: your token may not write to me/theirs"):
+            deploy("me/theirs")
+    finally:
+        hub.writer = TOKEN
+    with pytest.raises(Refused, match="no name of a Space"):
+        deploy("nobody")
+    assert "to me/dry: " in deploy("me/dry", dry_run=True)[3] and "spaces/me/dry" not in hub.datasets
