@@ -87,7 +87,6 @@ class Endpoints:
         """
         number = whole_number(feature, "feature")
         limit = bounded(max_examples, "max_examples", 1, MAX_EXAMPLES)
-        stats = self.stats(number)
         rows = []
         for example, passage in self.offline.read(number, max_examples=limit, scale=scale):
             track = passage.tracks[0]
@@ -95,7 +94,7 @@ class Endpoints:
             rows.append(
                 {
                     "max_activation": _plain(example.max_activation),
-                    "tokens": list(passage.tokens),
+                    "tokens": _json(list(passage.tokens)),
                     "token_ids": None if example.token_ids is None else np.asarray(example.token_ids).tolist(),
                     "activations": [_plain(v) for v in values.tolist()],
                     "scale": _plain(track.scale or float(np.nan_to_num(values).max(initial=0.0))),
@@ -104,6 +103,7 @@ class Endpoints:
                     "start": example.start,
                 }
             )
+        stats = self.stats(number)
         return {"feature": number, "stats": _json(asdict(stats)) if stats else None, "examples": rows}
 
     def features(
@@ -126,7 +126,7 @@ class Endpoints:
             raise ValueError(f"sort is {sort!r}; it is one of {', '.join(SORTS)}")
         known, columns = feature_table(self.offline)
         found = np.arange(len(known))
-        if wanted := query.strip().lower()[:200]:
+        if wanted := ("" if query is None else str(query)).strip().lower()[:200]:
             if wanted.isdecimal():
                 hit = [str(f).startswith(wanted) for f in known.tolist()]
             else:
@@ -136,7 +136,7 @@ class Endpoints:
         if sort != "feature":
             key = columns[sort][found]
             if sort == "label":
-                key = np.unique(key.astype(str), return_inverse=True)[1]
+                key = np.where(key == "", np.nan, np.unique(key.astype(str), return_inverse=True)[1])
             order = np.argsort(-key if descending else key, kind="stable")  # NaN, the unknown, comes last either way
             found = found[order]
         elif descending:
@@ -144,7 +144,7 @@ class Endpoints:
         pages = max(1, math.ceil(len(found) / PAGE))
         at = min(bounded(page, "page", 1, 10**9), pages)
         rows = [
-            {"feature": int(known[i]), "label": str(columns["label"][i])}
+            {"feature": int(known[i]), "label": _json(columns["label"][i])}
             | {name: _plain(float(columns[name][i])) for name in SORTS[2:]}
             for i in found[(at - 1) * PAGE : at * PAGE]
         ]
@@ -203,7 +203,9 @@ class Endpoints:
 
     def encode(self, text: str, *, chat: bool = False, generation_prompt: bool = False) -> EncodedText:
         """Tokenise a text of bounded length."""
-        if not isinstance(text, str) or len(text) > self._max_text:
+        if not isinstance(text, str):
+            raise ValueError(f"the text is {type(text).__name__}, not a string")
+        if len(text) > self._max_text:
             raise ValueError(f"the text has {len(text)} characters; at most {self._max_text} are analysed at once")
         return self.online.encode(text, chat=bool(chat), generation_prompt=generation_prompt)
 
@@ -259,7 +261,7 @@ class Endpoints:
     def label(self, feature: int) -> str:
         """A feature's label, else the tokens that it fires on most, "" where the examples know neither."""
         stats = self._offline.stats(feature) if self._offline is not None else None
-        return stats.name if stats else ""
+        return _json(stats.name) if stats else ""
 
 
 def feature_table(offline: OfflineFeatureCentricDashboard) -> tuple[np.ndarray, dict[str, np.ndarray]]:
@@ -310,6 +312,9 @@ def _plain(value: float | None) -> float | None:
 
 
 def _json(value: Any) -> Any:
+    """Plain data for JSON, which has no NaN, and whose text is UTF-8: no halves of surrogate pairs."""
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     if isinstance(value, dict):
         return {key: _json(item) for key, item in value.items()}
     if isinstance(value, np.ndarray):
