@@ -92,6 +92,8 @@ def test_equals_sorting_everything(setup, corpus, tmp_path):
             tokenizer = setup[2]
             peaks = [tokenizer.decode([e.token_ids[int(np.argmax(e.activations))]]) for e in top]
             assert dict(stats.peak_tokens)[peaks[0]] == peaks.count(peaks[0])
+            assert stats.decoder_norms == pytest.approx(setup[1].decoder([feature])[0].norm(dim=-1).tolist())
+            assert len(stats.top_logits) == 2 and len(stats.top_logits[0]) == 10
             check_shares(setup, corpus, top, feature, stats.model_shares)
 
 

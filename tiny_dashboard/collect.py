@@ -34,6 +34,7 @@ def collect_examples(
     which: Mapping[str, Any] | None = None,
     top_k: int = 20,
     samples: int = 10,
+    n_logits: int = 10,
     context: int = 128,
     max_tokens: int | None = None,
     batch_size: int = 32,
@@ -65,6 +66,7 @@ def collect_examples(
         top_k: examples for each feature.
         samples: further windows for each feature, drawn evenly from all documents in which it fires and shown in
             bands of strength.
+        n_logits: promoted and suppressed tokens of each feature.
         context: tokens that a model sees at once, BOS included; documents are cut into windows of so many.
         max_tokens: stop at the end of the batch that reaches so many; shards divide it among them.
         batch_size: windows of full length in a batch.
@@ -114,7 +116,7 @@ def collect_examples(
         shard=shard,
         num_shards=num_shards,
     )
-    run = Run(featurizer, batches, out, top_k, samples, outlier_norm, max_tokens, memory)
+    run = Run(featurizer, batches, out, top_k, samples, outlier_norm, max_tokens, memory, n_logits)
     names = {"corpus": corpus, "dictionary": dictionary}
     run.meta |= {name: str(value) for name, value in names.items() if isinstance(value, str | Path)}
     run.meta |= dict(metadata or {})

@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from tiny_dashboard.collect_state import FIXED_POINT, State, bin_edges, load_meta, load_parts, merge_parts, save_state
+from tiny_dashboard.collect_state import (
+    FIXED_POINT,
+    LINES,
+    RUNNING,
+    State,
+    bin_edges,
+    load_meta,
+    load_parts,
+    merge_parts,
+    save_state,
+)
 from tiny_dashboard.examples import Example, FeatureStats
+from tiny_dashboard.logits import SAID
 from tiny_dashboard.sources.parquet import write_dataset
 from tiny_dashboard.text import TokenReader
 
@@ -18,7 +32,13 @@ PEAK_TOKENS = 5
 FREE_SETTINGS = {"features_at_once"}  # shards may differ in these: they depend on the machine
 
 
-def write_examples(out: Path, parts: Callable[[], Iterable[State]], saved: Mapping[str, Any], tokenizer: Any) -> Path:
+def write_examples(
+    out: Path,
+    parts: Callable[[], Iterable[State]],
+    saved: Mapping[str, Any],
+    tokenizer: Any,
+    said: Iterable[FeatureStats] = (),
+) -> Path:
     """Write the dataset of a finished state: the whole folder or nothing.
 
     Args:
@@ -26,13 +46,25 @@ def write_examples(out: Path, parts: Callable[[], Iterable[State]], saved: Mappi
         parts: gives the sorted parts of the state in order; called twice.
         saved: what is saved with the state: `meta`, `settings`, `at`.
         tokenizer: makes snippets, and the tokens where the metadata names no tokenizer.
+        said: what the decoder says of each feature, in order; may be empty.
     """
     at = saved["at"]
     meta = {"n_tokens": at["n_tokens"], "n_tokens_read": at["n_seen"]} | saved["meta"] | {"settings": saved["settings"]}
     pieces = None if meta.get("tokenizer") else tokenizer.convert_ids_to_tokens
     examples = (example for part in parts() for example in _examples(part, pieces))
-    stats = (record for part in parts() for record in _stats(part, meta["n_tokens"], tokenizer))
+    stats = _join((record for part in parts() for record in _stats(part, meta["n_tokens"], tokenizer)), said)
     return write_dataset(out, examples, stats, meta, tokenizer=tokenizer)
+
+
+def _join(stats: Iterable[FeatureStats], said: Iterable[FeatureStats]) -> Iterator[FeatureStats]:
+    for record, decoder in zip_longest(stats, said):
+        yield record if decoder is None else replace(record, **{name: getattr(decoder, name) for name in SAID})
+
+
+def decoder_lines(said: Iterable[FeatureStats]) -> Iterator[str]:
+    """What the decoder says of each feature as lines of JSON, for a shard to carry."""
+    for record in said:
+        yield json.dumps({name: getattr(record, name) for name in ("feature", *SAID)}) + "\n"
 
 
 def merge(shards: Sequence[str | Path], out: str | Path, *, tokenizer: Any = None, partial: bool = False) -> Path:
@@ -57,7 +89,8 @@ def merge(shards: Sequence[str | Path], out: str | Path, *, tokenizer: Any = Non
         try:
             saved.append(load_meta(folder))
         except (FileNotFoundError, NotADirectoryError):
-            hint = " (it is not finished: run that shard again with --resume)" if _running(folder).exists() else ""
+            running = folder.with_name(folder.name + RUNNING).exists()
+            hint = " (it is not finished: run that shard again with --resume)" if running else ""
             raise FileNotFoundError(f"{folder} is no shard of a collection{hint}") from None
     if not saved:
         raise ValueError("there is nothing to merge; name the shards' folders")
@@ -75,8 +108,10 @@ def merge(shards: Sequence[str | Path], out: str | Path, *, tokenizer: Any = Non
     first = min(saved, key=lambda one: one["shards"])
     at = {name: sum(one["at"][name] for one in saved) for name in ("n_seen", "n_tokens")}
     merged = {"settings": first["settings"], "shards": numbers, "at": at, "meta": first["meta"]}
+    carrier = folders[saved.index(first)]  # shard 0, where it is among them, has what the decoder says
     if partial:
-        save_state(out, merge_parts(folders), merged)
+        with (carrier / LINES).open(encoding="utf-8") as lines:
+            save_state(out, merge_parts(folders), merged, lines)
         return out
     if tokenizer is None or isinstance(tokenizer, str | Path):
         from transformers import AutoTokenizer
@@ -85,16 +120,14 @@ def merge(shards: Sequence[str | Path], out: str | Path, *, tokenizer: Any = Non
         if name is None:
             raise ValueError("the shards do not name their tokenizer; give tokenizer=")
         tokenizer = AutoTokenizer.from_pretrained(str(name))
-    state = _running(out)  # on the disk, since the dataset is written in two passes
+    state = out.with_name(out.name + ".merging")  # on the disk, since the dataset is written in two passes
     try:
         save_state(state, merge_parts(folders), merged)
-        return write_examples(out, lambda: load_parts(state), merged, tokenizer)
+        with (carrier / LINES).open(encoding="utf-8") as lines:
+            said = (FeatureStats(**json.loads(line)) for line in lines)
+            return write_examples(out, lambda: load_parts(state), merged, tokenizer, said)
     finally:
         shutil.rmtree(state, ignore_errors=True)
-
-
-def _running(out: Path) -> Path:
-    return out.with_name(out.name + ".state")
 
 
 def _examples(part: State, pieces: Callable[[list[int]], list[str]] | None) -> Iterator[tuple[int, list[Example]]]:
@@ -130,7 +163,6 @@ def _examples(part: State, pieces: Callable[[list[int]], list[str]] | None) -> I
 def _stats(part: State, n_tokens: int, tokenizer: Any) -> Iterator[FeatureStats]:
     edges = bin_edges()
     histograms, totals, maxima = part.histogram.cpu(), part.total.cpu().tolist(), part.top.value[:, 0].tolist()
-    norms, cosines = (part.constants.get(f"constant.{name}") for name in ("norms", "cosine"))
     value, window_rows, tokens = (part.top.tensors[name].cpu() for name in ("value", "rows", "tokens"))
     peaks = tokens.gather(2, window_rows.argmax(2, keepdim=True)).squeeze(2)  # [D, K]
     reader = TokenReader(tokenizer)
@@ -141,7 +173,6 @@ def _stats(part: State, n_tokens: int, tokenizer: Any) -> Iterator[FeatureStats]
         bins = slice(filled[0], filled[-1] + 1) if filled else slice(0, 0)
         held = value[i] > 0
         common = Counter(peaks[i][held].tolist()).most_common(PEAK_TOKENS)
-        base, chat = norms[i].tolist() if norms is not None and norms.shape[1] == 2 else (None, None)
         yield FeatureStats(
             part.first + i,
             n_active=n_active,
@@ -150,9 +181,6 @@ def _stats(part: State, n_tokens: int, tokenizer: Any) -> Iterator[FeatureStats]
             mean_activation=totals[i] / FIXED_POINT / n_active if n_active else None,
             histogram=histogram[bins].tolist(),
             histogram_edges=edges[bins.start : bins.stop + 1] if filled else (),
-            decoder_norms=() if norms is None else norms[i].tolist(),
-            relative_norm_difference=None if base is None else ((chat - base) / max(base, chat, 1e-12) + 1) / 2,
-            decoder_cosine=None if cosines is None else float(cosines[i]),
             peak_tokens=[(reader.read([token, token]).texts[1], count) for token, count in common],
             model_shares=shares[i][held].mean(0).tolist() if n_active and shares.shape[2] else (),
         )

@@ -8,6 +8,7 @@ import shutil
 import signal
 import threading
 import time
+import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -19,11 +20,13 @@ from torch import Tensor
 from tqdm import tqdm
 
 from tiny_dashboard.activations import get_activations, text_config
-from tiny_dashboard.collect_output import write_examples
-from tiny_dashboard.collect_state import State, load_meta, load_parts, save_state
+from tiny_dashboard.collect_output import decoder_lines, write_examples
+from tiny_dashboard.collect_state import RUNNING, State, load_meta, load_parts, save_state
 from tiny_dashboard.corpus import Batches, TokenBatch
 from tiny_dashboard.dictionaries import Dictionary
+from tiny_dashboard.examples import FeatureStats
 from tiny_dashboard.featurizer import Featurizer
+from tiny_dashboard.logits import DecoderView
 
 WORKING_MEMORY = 2**30  # for the codes of a batch, where nothing else is said
 BYTES_PER_CODE = 16  # pre-activation, code, comparison, and what the activation function makes on the way
@@ -46,10 +49,11 @@ class Run:
         outlier_norm: float | None,
         max_tokens: int | None,
         memory: float | None,
+        n_logits: int = 10,
     ) -> None:
         self.featurizer, self.batches, self.out, self.outlier_norm = featurizer, batches, out, outlier_norm
-        self.folder = out.with_name(out.name + ".state")
-        self.shards = [batches.shard]
+        self.folder = out.with_name(out.name + RUNNING)
+        self.shards, self.n_logits = [batches.shard], n_logits
         self.limit = None if max_tokens is None else -(-max_tokens // batches.num_shards)
         dictionary, models, tokenizer = featurizer.dictionary, featurizer.models, batches.tokenizer
         for model in models:
@@ -65,13 +69,13 @@ class Run:
             n_features, top_k, samples, batches.context, len(models) if self.has_shares else 0, self.device
         )
         self.chunk = self._chunk(memory)
-        self.state.constants |= _decoder_constants(dictionary)
         self.settings = {
             "n_features": n_features,
             "top_k": top_k,
             "samples": samples,
             "max_tokens": max_tokens,
             "outlier_norm": outlier_norm,
+            "n_logits": n_logits,
             "layer": featurizer.layer,
             "hook_point": featurizer.hook_point,
             "features_at_once": self.chunk,
@@ -241,6 +245,16 @@ class Run:
             self.state.view(low, high).add(codes, windows, share if self.has_shares else None)
         return int(windows.keep.sum())
 
+    def decoder_side(self) -> Iterator[FeatureStats]:
+        """What the decoder says of each feature; nothing, with a warning, where it can't be said."""
+        try:
+            view = DecoderView(self.featurizer)
+            view.stats(FeatureStats(0), self.n_logits)
+        except (TypeError, ValueError) as error:
+            warnings.warn(f"the dataset will not say what the decoder says: {error}", stacklevel=2)
+            return iter(())
+        return view.all_stats([FeatureStats(i) for i in range(self.state.n_features)], self.n_logits)
+
     def finish(self) -> Path:
         """Write the dataset, or the shard, and forget the saved state.
 
@@ -253,10 +267,11 @@ class Run:
                 f"the corpus gave no document of two tokens or more ({batches.n_documents:,} documents were read)"
             )
         self.state.close()
-        if batches.num_shards > 1:
-            save_state(self.out, self.state.parts(), self.saved())
-        else:
-            write_examples(self.out, self.state.parts, self.saved(), self.featurizer.tokenizer)
+        if batches.num_shards == 1:
+            write_examples(self.out, self.state.parts, self.saved(), batches.tokenizer, self.decoder_side())
+        else:  # one shard says for all what the decoder says
+            lines = decoder_lines(self.decoder_side()) if batches.shard == 0 else ()
+            save_state(self.out, self.state.parts(), self.saved(), lines)
         shutil.rmtree(self.folder, ignore_errors=True)
         return self.out
 
@@ -269,18 +284,6 @@ def _shares(dictionary: Dictionary, x: Tensor, features: Tensor) -> Tensor:
         given = (part * dictionary.encoder[chosen]).sum(-1).relu().float()
         shares.append(given / given.sum(-1, keepdim=True).clamp_min(1e-12))
     return torch.cat(shares)
-
-
-def _decoder_constants(dictionary: Any) -> dict[str, Tensor]:
-    """Decoder norms `[D, n_models]` and, for two models, the cosine of their directions `[D]`."""
-    if not isinstance(dictionary, Dictionary) or dictionary.decoder_rows is None:
-        return {}
-    constants = {"constant.norms": dictionary.decoder_norms().float()}
-    if dictionary.n_models == 2:
-        parts = torch.arange(dictionary.n_features).split(SHARES_AT_ONCE)
-        pairs = (dictionary.decoder(part.tolist()).float().unbind(1) for part in parts)
-        constants["constant.cosine"] = torch.cat([torch.cosine_similarity(a, b, dim=-1) for a, b in pairs])
-    return constants
 
 
 def _digest(tensor: Tensor | None) -> str | None:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,6 +26,8 @@ N_BINS, FIRST_EXPONENT = 64, -14  # two bins to the octave: 2^-14, 1.5 * 2^-14, 
 FIXED_POINT = 2.0**24  # sums are integers of this fraction: exact in any order
 PART_FEATURES = 4096  # features in one file of a saved state, which is what merging holds in memory
 ROWS_AT_ONCE = 32_768
+LINES = "lines.jsonl"  # beside the parts: what the decoder says, where this state carries it
+RUNNING = ".state"  # added to the name of what a run will write: where it saves its state
 
 Payload = Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
 
@@ -189,14 +191,13 @@ class State:
     """What is kept of features `first` to `first + n_features`; see the module's text.
 
     Args:
-        tensors: the tensors of `tensors()`, by name; those named "constant.…" are carried along, features first.
+        tensors: the tensors of `tensors()`, by name.
         first: the number of the first feature.
     """
 
     def __init__(self, tensors: dict[str, Tensor], first: int = 0) -> None:
         self.first = first
         self.histogram, self.total = tensors["histogram"], tensors["total"]
-        self.constants = {name: tensor for name, tensor in tensors.items() if name.startswith("constant.")}
         parts = {}
         for kind in ("top", "sample", "open"):
             mine = {name.split(".")[1]: tensor for name, tensor in tensors.items() if name.startswith(kind + ".")}
@@ -219,7 +220,7 @@ class State:
 
     def tensors(self) -> dict[str, Tensor]:
         """All tensors by name, features first."""
-        tensors = {"histogram": self.histogram, "total": self.total, **self.constants}
+        tensors = {"histogram": self.histogram, "total": self.total}
         for kind, slots in (("top", self.top), ("sample", self.sample), ("open", self.open)):
             tensors |= {f"{kind}.{name}": tensor for name, tensor in slots.tensors.items()}
         return tensors
@@ -327,13 +328,14 @@ def _champions(value: Tensor, groups: Tensor) -> Tensor:
     return value * (place == first[groups])
 
 
-def save_state(folder: Path, parts: Iterator[State], meta: dict[str, Any]) -> None:
+def save_state(folder: Path, parts: Iterator[State], meta: dict[str, Any], lines: Iterable[str] = ()) -> None:
     """Write a state to `folder`, whole or not at all; an older one there is replaced.
 
     Args:
         folder: `meta.json` and `part-NNNNNN.safetensors` of `PART_FEATURES` features.
         parts: in order, of `PART_FEATURES` features but for the last.
         meta: plain JSON values.
+        lines: of a text that goes with the state, `LINES`.
     """
     from safetensors.torch import save_file
 
@@ -345,9 +347,11 @@ def save_state(folder: Path, parts: Iterator[State], meta: dict[str, Any]) -> No
             tensors = {name: tensor.cpu().contiguous() for name, tensor in part.tensors().items()}
             save_file(tensors, temporary / f"part-{part.first:09d}.safetensors")
         (temporary / "meta.json").write_text(json.dumps(meta, ensure_ascii=False), encoding="utf-8")
+        with (temporary / LINES).open("w", encoding="utf-8") as file:
+            file.writelines(lines)
         for path in temporary.iterdir():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
+            with path.open("rb") as written:
+                os.fsync(written.fileno())
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
