@@ -71,7 +71,7 @@ LAYERS = {
     ),
     "settings": ("config endpoints", "ground sources model dashboards", HEAVY),
     "app": ("components offline_tab online_tab app", "ground sources model dashboards settings", {"transformers"}),
-    "publishing": ("hub site", "ground sources dashboards settings", HEAVY),
+    "publishing": ("hub site deploy", "ground sources dashboards settings", HEAVY),
     "commands": ("cli", "ground sources dashboards collection settings app publishing", HEAVY | {"numpy"}),
     "demo": ("demo", "ground sources model dashboards collection", {"gradio"}),
 }
