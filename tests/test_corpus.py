@@ -29,7 +29,7 @@ def data(folder):
     return {name: content for name, content in files(folder).items() if name.endswith(".parquet")}
 
 
-@pytest.mark.parametrize("kind", ["jsonl", "parquet", "txt", "rows", "Dataset"])
+@pytest.mark.parametrize("kind", ["jsonl", "parquet", "txt", "rows", "Dataset", "saved"])
 def test_the_same_documents_in_every_form(setup, texts, tmp_path, kind):
     from datasets import Dataset
 
@@ -41,6 +41,8 @@ def test_the_same_documents_in_every_form(setup, texts, tmp_path, kind):
         Dataset.from_list(rows).to_parquet(path)
     elif kind == "txt":
         path.write_text("\n".join(texts))
+    elif kind == "saved":
+        Dataset.from_list(rows).save_to_disk(path)
     else:
         path = rows if kind == "rows" else Dataset.from_list(rows)
     found = collect(setup, path, tmp_path / "a" / "out")

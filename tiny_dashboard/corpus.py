@@ -61,8 +61,9 @@ def open_corpus(source: Any, *, split: str = "train", subset: str | None = None)
     """The documents of a file, a folder or a Hub dataset (streamed); anything else iterable is returned as it is.
 
     Args:
-        source: a path to parquet, jsonl, json, csv or text (one document a line), a folder or a Hub id that
-            `datasets.load_dataset` takes, or an iterable of strings, of chats (lists of messages), or of rows.
+        source: a path to parquet, jsonl, json, csv or text (one document a line), a folder that `Dataset.save_to_disk`
+            wrote, a folder or a Hub id that `datasets.load_dataset` takes, or an iterable of strings, of chats (lists
+            of messages), or of rows.
         split, subset: which part of a dataset.
 
     Raises:
@@ -75,7 +76,7 @@ def open_corpus(source: Any, *, split: str = "train", subset: str | None = None)
                 f"a corpus is a path, a Hub dataset id or an iterable of texts, not {type(source).__name__}"
             )
         return source
-    from datasets import load_dataset
+    from datasets import load_dataset, load_from_disk
     from datasets.exceptions import DatasetNotFoundError
 
     path = Path(source).expanduser()
@@ -84,6 +85,8 @@ def open_corpus(source: Any, *, split: str = "train", subset: str | None = None)
         if reader is None:
             raise ValueError(f"{path} is no corpus file that is known; expected {', '.join(READERS)}")
         return load_dataset(reader, data_files=str(path), split="train", streaming=True)
+    if (path / "dataset_info.json").exists() and (path / "state.json").exists():
+        return load_from_disk(str(path))  # rows by number: a shard reads its own blocks only
     try:
         return load_dataset(str(path if path.is_dir() else source), subset, split=split, streaming=True)
     except DatasetNotFoundError as error:
