@@ -126,6 +126,8 @@ def test_a_wrong_call_ends_with_2_and_one_line(tiny, words, said):
         (["launch", "--examples", "{db}", "--layer", "-3"], "layer is -3; it must be at least 0"),
         (["merge", "no-shard", "--out", "x"], "no-shard is no shard of a collection"),
         (["push", "{here}", "owner/name"], "metadata.json"),
+        (["deploy", "name"], "'name' is no name of a Space"),
+        (["deploy", "owner/name", "no.toml"], "no.toml"),
         (["collect", "--model", "m", "--dictionary", "no.pt", "--corpus", "c", "--out", "x"], "no.pt"),
     ],
 )
@@ -296,6 +298,26 @@ def test_push(monkeypatch, tiny):
     assert tiny("push", "folder", "owner/name") == (0, "url\n", "")
     assert tiny("push", "folder", "owner/name", "--private")[0] == 0
     assert called == [(Path("folder"), "owner/name", {"private": private}) for private in (False, True)]
+
+
+def test_deploy(monkeypatch, tiny):
+    called = []
+
+    def stand_in(*given, **how):
+        called.append((*given, how))
+        return types.SimpleNamespace(url="url", embed="<iframe>")
+
+    monkeypatch.setattr("tiny_dashboard.deploy.deploy", stand_in)
+    assert tiny("deploy", "owner/name") == (0, "url\n<iframe>\n", "")
+    assert tiny("deploy", "owner/name", "x.toml", "--static", "--private", "--dry-run") == (0, "", "")
+    ways = [dict.fromkeys(("static", "private", "dry_run"), on) for on in (False, True)]
+    assert called == [("owner/name", None, ways[0]), ("owner/name", Path("x.toml"), ways[1])]
+
+
+def test_export_a_site(tiny, database, tmp_path):
+    folder = tmp_path / "site"
+    assert tiny("export", database, "--site", "--features", "1,3", "--out", folder) == (0, f"{folder}\n", "")
+    assert (folder / "index.html").is_file()
 
 
 def test_launch_overrides_the_file(tiny, launched, tmp_path):

@@ -60,7 +60,7 @@ LAYERS = {
     "sources": ("sources", "ground", HEAVY),
     "model": ("activations dictionaries generation featurizer logits", "ground", HEAVY - {"torch"} | {"pyarrow"}),
     "dashboards": (
-        "feature_centric_dashboards dashboard_implementations visualization_utils",
+        "feature_centric_dashboards dashboard_implementations visualization_utils zero_gpu",
         "ground sources model",
         HEAVY - {"torch"},
     ),
@@ -69,7 +69,7 @@ LAYERS = {
         "ground sources model",
         HEAVY - {"torch"} | {"ray"},
     ),
-    "settings": ("config endpoints", "ground sources model dashboards", HEAVY),
+    "settings": ("config endpoints later", "ground sources model dashboards", HEAVY),
     "app": ("components offline_tab online_tab app", "ground sources model dashboards settings", {"transformers"}),
     "publishing": ("hub site deploy", "ground sources dashboards settings", HEAVY),
     "commands": ("cli", "ground sources dashboards collection settings app publishing", HEAVY | {"numpy"}),

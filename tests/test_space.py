@@ -9,31 +9,48 @@ import sqlite3
 import sys
 from pathlib import Path
 
-import pytest
 from serving import free_port, serving
 
 import tiny_dashboard
+from tiny_dashboard import DashboardConfig
 
 APP = Path(__file__).parent.parent / "space" / "app.py"
-
-
-@pytest.fixture
-def launched(monkeypatch):
-    calls = []
-    monkeypatch.setattr(tiny_dashboard, "launch", lambda *given, **options: calls.append((*given, options)), False)
-    monkeypatch.delenv("DASHBOARD_CONFIG", raising=False)
-    return calls
 
 
 def test_what_is_shown(launched, monkeypatch, tmp_path):
     beside = tmp_path / "dashboard.toml"
     app = shutil.copy(APP, tmp_path)
     runpy.run_path(app)
-    beside.touch()
+    beside.write_text('title = "Mine"\nlayer = 3')
+    runpy.run_path(app)
+    monkeypatch.setenv("TINY_DASHBOARD_LAYER", "4")
+    monkeypatch.setenv("TINY_DASHBOARD_MODELS", "me/base, me/chat")
     runpy.run_path(app)
     monkeypatch.setenv("DASHBOARD_CONFIG", "other.toml")
     runpy.run_path(app)
-    assert launched == [(None, {}), (beside, {}), ("other.toml", {})]
+    how = {"patient": True, "gpu": None}
+    mine = DashboardConfig(title="Mine", layer=3)
+    more = replace(mine, layer=4, models=("me/base", "me/chat"))
+    assert launched == [(DashboardConfig.demo(), how), (mine, how), (more, how), ("other.toml", how)]
+
+
+def test_variables_that_are_wrong_are_named(tmp_path):
+    for variables, said in (
+        ({"TINY_DASHBOARD_LAYER": "two"}, "TINY_DASHBOARD_LAYER is 'two'"),
+        ({"TINY_DASHBOARD_LAYER": "-1"}, "layer is -1"),
+        ({"TINY_DASHBOARD_WHICH": "[1]"}, "which is .1.; it must be a table"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            DashboardConfig.of_space(tmp_path, variables)
+    assert DashboardConfig.of_space(tmp_path, {"TINY_DASHBOARD_WHICH": '{width = "16k"}'}).which == {"width": "16k"}
+
+
+def test_zero_gpu_gets_the_decorator(launched, monkeypatch):
+    monkeypatch.setitem(sys.modules, "spaces", SimpleNamespace(GPU="decorator"))
+    runpy.run_path(APP)
+    monkeypatch.setenv("SPACES_ZERO_GPU", "true")
+    runpy.run_path(APP)
+    assert [options["gpu"] for _, options in launched] == [None, "decorator"]
 
 
 def test_it_serves_where_gradio_says(tmp_path):
@@ -47,3 +64,41 @@ def test_it_serves_where_gradio_says(tmp_path):
     with serving([sys.executable, str(APP)], port, DASHBOARD_CONFIG=str(config), **place) as client:
         answer = client.predict(feature=4, max_examples=1, scale="feature", api_name="/examples")
     assert answer["examples"][0]["tokens"] == [" one", " two"]
+
+
+def test_the_hub_fails_at_the_start_and_in_between(tmp_path, bundle):
+    """The app is there all the time, says what is missing, and recovers."""
+    (tmp_path / "dashboard.toml").write_text('title = "Patient"\nexamples = "me/examples"\ntokenizer = "me/tokenizer"')
+    app = shutil.copy(APP, tmp_path)
+    port = free_port()
+    with Hub() as hub:
+        hub.datasets["me/examples"] = Dataset(bundle.root / "examples")
+        hub.datasets["models/me/tokenizer"] = Dataset(bundle.root / "tokenizer")
+        hub.fail["."] = 500
+        place = {"GRADIO_SERVER_NAME": "127.0.0.1", "GRADIO_SERVER_PORT": port, "PYTHONPATH": str(APP.parents[1])}
+        home = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home"), "GRADIO_ANALYTICS_ENABLED": "False"}
+        with serving([sys.executable, str(app)], port, **place, **home) as client:
+
+            def ask(feature):
+                try:
+                    return client.predict(feature=feature, max_examples=1, scale="feature", api_name="/examples")
+                except AppError as error:
+                    return str(error)
+
+            def until_it_works(feature):
+                for _ in range(60):
+                    if not isinstance(answer := ask(feature), str):
+                        return answer
+                    time.sleep(0.5)
+                raise AssertionError(answer)
+
+            assert "the Hub fails (status 500)" in ask(0)
+            hub.fail.clear()
+            assert until_it_works(0)["examples"]
+            hub.fail["examples/"] = 404
+            asked = next(f for f in range(63, 0, -1) if isinstance(ask(f), str))
+            assert "lacks a file" in ask(asked)
+            hub.fail.clear()
+            assert until_it_works(asked)["examples"]
+        served = {urlsplit(request.path).path.split("/")[1] for request in hub.taken()}
+        assert served <= {"api", "datasets", "large", "me"}
