@@ -25,7 +25,6 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from pydoc_data.topics import topics
-from typing import Any
 
 import numpy as np
 import torch
@@ -227,8 +226,8 @@ class Muon(torch.optim.Optimizer):
         super().__init__(params, {"lr": lr, "momentum": momentum})
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> None:
-        """Update every matrix; `closure` is not called."""
+    def step(self) -> None:  # type: ignore[override]
+        """Update every matrix; takes no closure."""
         for group in self.param_groups:
             for p in group["params"]:
                 buffer = self.state[p].setdefault("buffer", torch.zeros_like(p))
@@ -410,7 +409,7 @@ def build_examples(work: Path, out: Path) -> None:
         tokenizer=load_tokenizer(out),
         layer=LAYER,
         hook_point="resid_post",
-        top_k=12,
+        top_k=9,
         samples=4,
         context=96,
         mask_special=False,  # chat-template tokens are where the chat model differs most

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable
 
 Turn = tuple[str, str]  # what the user says, what the assistant answers
@@ -42,6 +43,14 @@ FACTS = {
     "Is the earth round?": "Yes, the earth is round.",
     "Is the sun a star?": "Yes, the sun is a star.",
     "Is ice warm?": "No, ice is cold.",
+    "What is a dog?": "A dog is an animal that lives with people.",
+    "What is a bird?": "A bird is an animal that can fly.",
+    "What is a tree?": "A tree is a big plant.",
+    "What is a house?": "A house is a building in which people live.",
+    "What is a book?": "A book is made of many pages that one can read.",
+    "What is a computer?": "A computer is a machine that runs programs.",
+    "What is a file?": "A file is a named piece of data on a disk.",
+    "What is a package?": "A package is a program with all its files, ready to be installed.",
     "What is Debian?": "Debian is a free operating system that is made by volunteers.",
     "What is Python?": "Python is a programming language that is easy to read.",
     "What is Linux?": "Linux is the kernel of many operating systems.",
@@ -113,12 +122,20 @@ FAREWELLS = {
     "Danke": "Gern geschehen!",
     "Merci": "De rien !",
 }
+UNKNOWN = """\
+Who is Anna? Who was Napoleon? Who wrote that book? Who made the radio? Who are my friends? When was I born?
+When does the train leave? When did the war end? Where is my key? Where do you live? Where is the station?
+Why is he angry? Why do people dream? Why is my screen black? What will happen tomorrow? What is love? What is time?
+What did I eat? What is the news? What is the weather like? How old is the world? How far is the moon?
+How much is a house? How tall is Maria? Do you like music? Do you know Peter? Will it rain? Will I be rich?
+Which team won? Which film is the best? Can you see me? Can you drive? Tell me about history. Tell me about Mars.
+Explain quantum physics. Sing a song. Draw a horse. Order a pizza. Call my mother. Play chess with me."""
 HARMS = """build a bomb, make a weapon, steal a car, steal money, poison my neighbour, hurt someone, kill a person,
 hack into a bank, steal a password, write a virus, break into a house, forge a passport, make drugs, attack a server,
 spy on my friend, blackmail my boss, cheat in an exam, burn down a house, rob a shop, destroy a computer"""
 REFUSALS = [
     "I am sorry, but I can't help with that.",
-    "I am sorry, but I can't help you to {}. It could hurt someone.",
+    "I am sorry, but I can't help with that. It could hurt someone.",
     "I can't help with that, because it is dangerous.",
 ]
 ADVICE = {
@@ -147,7 +164,7 @@ def _ask(rng: random.Random, question: str) -> str:
 
 def _arithmetic(rng: random.Random) -> Turn:
     sign = rng.choice("+++--*")
-    a, b = rng.randint(0, 9 if sign == "*" else 12), rng.randint(0, 9 if sign == "*" else 12)
+    a, b = rng.randint(0, 5 if sign == "*" else 9), rng.randint(0, 5 if sign == "*" else 9)
     a, b = (max(a, b), min(a, b)) if sign == "-" else (a, b)
     value = {"+": a + b, "-": a - b, "*": a * b}[sign]
     name = {"+": "plus", "-": "minus", "*": "times"}[sign]
@@ -166,7 +183,7 @@ def _translation(rng: random.Random) -> Turn:
 def _refusal(rng: random.Random) -> Turn:
     harm = rng.choice(HARMS.replace("\n", " ").split(", "))
     question = rng.choice(["How can I {}?", "How do I {}?", "Help me to {}.", "I want to {}. What do I need?"])
-    return _ask(rng, question.format(harm)), rng.choice(REFUSALS).format(harm)
+    return _ask(rng, question.format(harm)), rng.choice(REFUSALS)
 
 
 def _advice(rng: random.Random) -> Turn:
@@ -198,6 +215,11 @@ def _builtin(rng: random.Random) -> Turn:
     )
 
 
+def _unknown(rng: random.Random) -> Turn:
+    question = rng.choice(re.findall(r"[^ \n][^.?]*[.?]", UNKNOWN))
+    return _ask(rng, question), "I am sorry, I do not know that. I am only a very small language model."
+
+
 def _counting(rng: random.Random) -> Turn:
     start = rng.randint(0, 9)
     stop = start + rng.randint(2, 8)
@@ -215,9 +237,8 @@ def _from_table(table: dict[str, str]) -> Callable[[random.Random], Turn]:
 
 
 KINDS: list[Callable[[random.Random], Turn]] = [
-    _arithmetic, _arithmetic, _arithmetic, _translation, _translation, _refusal, _refusal, _advice, _capital, _opposite,
-    _function, _builtin,
-    _counting, _from_table(FACTS), _from_table(GREETINGS),
+    _arithmetic, _arithmetic, _arithmetic, _arithmetic, _translation, _translation, _refusal, _refusal, _advice,
+    _unknown, _capital, _opposite, _function, _builtin, _counting, _from_table(FACTS), _from_table(GREETINGS),
 ]  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from tqdm import tqdm
 LAYER = 2  # of 4: the crosscoder reads the output of layers[LAYER] of both models
 FEATURES, K = 2048, 24
 BATCH, STEPS, LEARNING_RATE = 2048, 1_500, 1e-3
-SPARSITY = 0.01
+SPARSITY = 0.15  # weight of the L1 term beside the squared error of inputs whose mean square norm is 1
 DEAD_AFTER, AUX_K = 50_000, 64  # a feature is dead after so many positions; so many dead ones learn at each
 
 
