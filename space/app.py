@@ -1,4 +1,5 @@
-"""The dashboard as a Space: DASHBOARD_CONFIG, or the dashboard.toml beside this file, or the embedded demo.
+"""The dashboard as a Space: what dashboard.toml beside this file says, and over it the variables TINY_DASHBOARD_…;
+with neither, the embedded demo. DASHBOARD_CONFIG names another file.
 
 Host and port come from GRADIO_SERVER_NAME and GRADIO_SERVER_PORT.
 """
@@ -6,7 +7,14 @@ Host and port come from GRADIO_SERVER_NAME and GRADIO_SERVER_PORT.
 import os
 from pathlib import Path
 
-from tiny_dashboard import launch
+try:
+    import spaces  # first: before anything looks for CUDA
+except ImportError:  # not on a Space
+    spaces = None
 
-beside = Path(__file__).with_name("dashboard.toml")
-launch(os.environ.get("DASHBOARD_CONFIG") or (beside if beside.exists() else None))
+from tiny_dashboard import DashboardConfig, launch
+
+named = os.environ.get("DASHBOARD_CONFIG")
+config = named or DashboardConfig.of_space(Path(__file__).parent, os.environ)
+# Elsewhere than on ZeroGPU the models load in the background, on whatever device there is.
+launch(config, patient=True, gpu=spaces.GPU if spaces and os.environ.get("SPACES_ZERO_GPU") else None)

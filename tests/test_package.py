@@ -56,7 +56,7 @@ PUBLIC = {
 
 # From the ground up: the modules of a layer, the layers that they may import, and what they must not load.
 LAYERS = {
-    "ground": ("examples text highlight static card", "", HEAVY | {"pyarrow", "pandas", "huggingface_hub"}),
+    "ground": ("examples text highlight static card later", "", HEAVY | {"pyarrow", "pandas", "huggingface_hub"}),
     "sources": ("sources", "ground", HEAVY),
     "model": ("activations dictionaries generation featurizer logits", "ground", HEAVY - {"torch"} | {"pyarrow"}),
     "dashboards": (
@@ -69,7 +69,7 @@ LAYERS = {
         "ground sources model",
         HEAVY - {"torch"} | {"ray"},
     ),
-    "settings": ("config endpoints later", "ground sources model dashboards", HEAVY),
+    "settings": ("config endpoints", "ground sources model dashboards", HEAVY),
     "app": ("components offline_tab online_tab app", "ground sources model dashboards settings", {"transformers"}),
     "publishing": ("hub site deploy", "ground sources dashboards settings", HEAVY),
     "commands": ("cli", "ground sources dashboards collection settings app publishing", HEAVY | {"numpy"}),

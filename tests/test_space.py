@@ -7,14 +7,31 @@ import runpy
 import shutil
 import sqlite3
 import sys
+import time
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from urllib.parse import urlsplit
 
+import pytest
+from gradio_client.exceptions import AppError
+from hub_server import Dataset, Hub
 from serving import free_port, serving
 
 import tiny_dashboard
 from tiny_dashboard import DashboardConfig
 
 APP = Path(__file__).parent.parent / "space" / "app.py"
+
+
+@pytest.fixture
+def launched(monkeypatch):
+    """What is launched, and how."""
+    calls = []
+    monkeypatch.setattr(tiny_dashboard, "launch", lambda what, **options: calls.append((what, options)), False)
+    monkeypatch.delenv("DASHBOARD_CONFIG", raising=False)
+    monkeypatch.setitem(sys.modules, "spaces", None)
+    return calls
 
 
 def test_what_is_shown(launched, monkeypatch, tmp_path):
@@ -97,7 +114,7 @@ def test_the_hub_fails_at_the_start_and_in_between(tmp_path, bundle):
             assert until_it_works(0)["examples"]
             hub.fail["examples/"] = 404
             asked = next(f for f in range(63, 0, -1) if isinstance(ask(f), str))
-            assert "lacks a file" in ask(asked)
+            assert "the Hub fails (status 404)" in ask(asked)
             hub.fail.clear()
             assert until_it_works(asked)["examples"]
         served = {urlsplit(request.path).path.split("/")[1] for request in hub.taken()}

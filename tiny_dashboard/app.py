@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
-from functools import partial
+from concurrent.futures import wait
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import gradio as gr
@@ -16,52 +14,71 @@ from tiny_dashboard.config import DashboardConfig
 from tiny_dashboard.endpoints import Endpoints, bounded, whole_number
 from tiny_dashboard.feature_centric_dashboards import (
     AbstractOnlineFeatureCentricDashboard,
+    MaxActs,
     OfflineFeatureCentricDashboard,
 )
 from tiny_dashboard.highlight import plain_text
+from tiny_dashboard.later import Later
 from tiny_dashboard.offline_tab import OfflineTab
 from tiny_dashboard.online_tab import OnlineTab
 from tiny_dashboard.static import assets
 
-Online = AbstractOnlineFeatureCentricDashboard | Callable[[], AbstractOnlineFeatureCentricDashboard]
+Offline = OfflineFeatureCentricDashboard | Later[OfflineFeatureCentricDashboard]
+Online = (
+    AbstractOnlineFeatureCentricDashboard
+    | Callable[[], AbstractOnlineFeatureCentricDashboard]
+    | Later[AbstractOnlineFeatureCentricDashboard]
+)
 
 
 def build_app(
-    offline: OfflineFeatureCentricDashboard | None = None,
+    offline: Offline | None = None,
     online: Online | None = None,
     *,
     title: str = "tiny-dashboard",
     description: str = "",
     feature: int | None = None,
     text: str = "",
+    window_size: int = 50,
+    max_examples: int = 30,
     max_text: int = 20_000,
     max_new_tokens: int = 128,
 ) -> gr.Blocks:
     """The app as Gradio Blocks; `.launch()` it, mount it, or put it inside other Blocks.
 
     Args:
-        offline: what the offline tab shows.
-        online: what the online tab runs; a function is called in the background, so that the app is there before
-            its models are.
+        offline: what the offline tab shows; with a `Later` the app is there before its examples are, and opens them
+            when they are asked for, again after a failure.
+        online: what the online tab runs; a function or a `Later` is called in the background, so that the app is there
+            before its models are.
         title, description: the heading and the line under it, as plain text.
         feature: the feature shown first; None takes the first there is.
         text: what stands in the online tab at first.
+        window_size, max_examples: of an `offline` that is not there yet.
         max_text, max_new_tokens: limits of one request: characters of text, generated tokens.
     """
+    if isinstance(offline, OfflineFeatureCentricDashboard):
+        window_size, max_examples = offline.window_size, offline.max_examples
     asked = Endpoints(offline, None if online is None else _in_background(online), max_text)
+
+    def head() -> str:
+        try:
+            known = asked.offline.about if offline is not None else ""
+        except Exception:  # the tab says why
+            known = ""
+        facts = plain_text(" · ".join(filter(None, [description, known])))
+        return f'<div class="td td-head"><h1>{plain_text(title)}</h1><p>{facts or "&nbsp;"}</p></div>'
+
     with gr.Blocks(title=title, analytics_enabled=False, delete_cache=(3600, 86400)) as app:
         gr.HTML(f"<style>{assets()['css']}</style>", padding=False, elem_classes="td-hidden")
-        facts = " · ".join(filter(None, [description, offline.about if offline else ""]))
-        gr.HTML(f'<div class="td td-head"><h1>{plain_text(title)}</h1><p>{plain_text(facts)}</p></div>', padding=False)
+        header = gr.HTML(head() if not isinstance(offline, Later) else "", padding=False, min_height=48)
         with gr.Tabs(selected="online" if offline is None and online is not None else "offline") as tabs:
             with gr.Tab("Offline · examples", id="offline"):
                 if offline is None:
                     gr.HTML(note("no examples are configured: start with --examples SRC"))
-                elif not offline.features:
-                    gr.HTML(note("the examples are there, and hold no feature"))
                 else:
-                    start = feature if feature is not None else offline.features[0]
-                    off = OfflineTab(asked, start, has_online=online is not None)
+                    sizes = {"window_size": window_size, "max_examples": max_examples}
+                    off = OfflineTab(asked, feature, has_online=online is not None, **sizes)
             with gr.Tab("Online · your text", id="online"):
                 if online is None:
                     gr.HTML(note("no model is configured: start with --model M --dictionary SRC"))
@@ -77,13 +94,15 @@ def build_app(
 
         private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
         app.load(None, None, None, js=KEYS)
-        has_offline, has_online = offline is not None and bool(offline.features), online is not None
+        has_offline, has_online = offline is not None, online is not None
+        if isinstance(offline, Later):
+            app.load(head, None, header, concurrency_limit=None, **private)
         if has_offline:
 
             def restore_offline(request: gr.Request) -> list[Any]:
                 query = dict(request.query_params)
                 selected = "online" if query.get("tab") == "online" else "offline"
-                return [gr.Tabs(selected=selected), *off.restore(query, start)]
+                return [gr.Tabs(selected=selected), *off.restore(query, feature)]
 
             app.load(restore_offline, None, [tabs, *off.settings, *off.shown], concurrency_limit=None, **private)
         if has_online:
@@ -112,7 +131,8 @@ def _connect(off: OfflineTab, on: OnlineTab, asked: Endpoints, tabs: gr.Tabs) ->
             rows = asked.offline.read(feature, max_examples=whole_number(number, "examples"), mask_special=mask)
             example, _ = rows[bounded(place, "passage", 0, len(rows) - 1)]
             ids, special = asked.offline.ids_of(example)
-            shown = on.compare(ids, special, example.activations, feature)
+            unstored = [float("nan")] * (len(ids) - len(example.activations))  # a BOS that was put back
+            shown = on.compare(ids, special, [*unstored, *example.activations], feature)
         except Exception as error:
             shown = gr.skip(), gr.skip(), note(explain(error), "error"), gr.skip(), gr.skip()
         return gr.Tabs(selected="online"), *shown
@@ -137,18 +157,21 @@ def _connect(off: OfflineTab, on: OnlineTab, asked: Endpoints, tabs: gr.Tabs) ->
     on.then_url(followed)
 
 
-def launch(what: Any = None, **options: Any) -> gr.Blocks:
+def launch(what: Any = None, *, patient: bool = False, gpu: Any = None, **options: Any) -> gr.Blocks:
     """Show a dashboard: in a notebook, on localhost, or on a Space.
 
     Args:
         what: a `DashboardConfig` or the path of a `dashboard.toml`; a dashboard, or an offline and an online one;
             None opens the embedded demo.
+        patient: be there before examples and models are, and try again when they cannot be had, as a server should
+            that nobody watches; otherwise examples that cannot be opened are an error.
+        gpu: on ZeroGPU, `spaces.GPU`. The models are loaded before the app is there then, as it demands.
         options: arguments of Gradio's `launch` (`server_port`, `share`, `inbrowser`, …).
 
     Returns:
         The running app; `.close()` stops it.
     """
-    app = _app_of(what)
+    app = _app_of(what, patient, gpu)
     settings: dict[str, Any] = {
         "theme": theme(),
         "share": False,  # a notebook in the cloud would make a public link by default
@@ -202,15 +225,17 @@ def theme() -> gr.themes.Base:
     )
 
 
-def _app_of(what: Any) -> gr.Blocks:
+def _app_of(what: Any, patient: bool, gpu: Any) -> gr.Blocks:
     config = DashboardConfig.demo() if what is None else what
     if isinstance(config, (str, Path)):
         config = DashboardConfig.read(config)
     if isinstance(config, DashboardConfig):
-        offline = config.open_offline()
+        offline, online = _parts(config, patient, gpu)
         return build_app(
             offline,
-            partial(config.open_online, offline.max_acts if offline else None) if config.dictionary else None,
+            online,
+            window_size=config.window_size,
+            max_examples=config.max_examples,
             title=config.title,
             description=config.description,
             feature=config.feature,
@@ -229,18 +254,35 @@ def _app_of(what: Any) -> gr.Blocks:
     return build_app(**given)
 
 
-def _in_background(online: Online) -> Future[AbstractOnlineFeatureCentricDashboard]:
-    """The dashboard, or what loading it raised, once it is there."""
-    future: Future[AbstractOnlineFeatureCentricDashboard] = Future()
+def _parts(config: DashboardConfig, patient: bool, gpu: Any) -> tuple[Any, Any]:
+    """The offline and the online dashboard of a config, opened now or later."""
+    later: Later[Any] = Later(config.open_offline)
+    offline: Any = None if config.examples is None else later if patient else config.open_offline()
+    if config.dictionary is None:
+        return offline, None
+    known = MaxActs(later.result) if offline is later else offline.max_acts if offline else None
+    if gpu is None:
+        return offline, Later(lambda: config.open_online(known))
+    from tiny_dashboard.zero_gpu import ZeroGpuFeaturizer
+
+    remote = ZeroGpuFeaturizer(gpu)
+
+    def load() -> AbstractOnlineFeatureCentricDashboard:
+        dashboard: Any = config.open_online(known)
+        dashboard.featurizer = remote.hold(dashboard.featurizer)
+        return dashboard
+
+    online = Later(load)
+    wait([online.start()])  # a failure is said where it is needed, and tried again
+    return offline, online
+
+
+def _in_background(online: Online) -> Later[AbstractOnlineFeatureCentricDashboard]:
+    """The dashboard, once it is there."""
     if isinstance(online, AbstractOnlineFeatureCentricDashboard):
-        future.set_result(online)
-        return future
-
-    def load() -> None:
-        try:
-            future.set_result(online())
-        except BaseException as error:
-            future.set_exception(error)
-
-    Thread(target=load, daemon=True, name="load models").start()
-    return future
+        here = online
+        later: Later[AbstractOnlineFeatureCentricDashboard] = Later(lambda: here)
+    else:
+        later = online if isinstance(online, Later) else Later(online)
+    later.start()
+    return later

@@ -101,7 +101,7 @@ def launch(
 
     from tiny_dashboard import app
 
-    options = {"server_name": host, "server_port": port, "share": share, "mcp_server": mcp}
+    options: dict[str, Any] = {"server_name": host, "server_port": port, "share": share, "mcp_server": mcp}
     app.launch(settings, **{name: value for name, value in options.items() if value})
 
 

@@ -17,6 +17,7 @@ from tiny_dashboard.feature_centric_dashboards import (
 if TYPE_CHECKING:
     from tiny_dashboard.dictionaries import Dictionary
 
+_VARIABLE = "TINY_DASHBOARD_"
 _PATHS = ("examples", "dictionary", "tokenizer")
 _KINDS = {  # annotation -> what TOML gives for it, in Python and in words
     "str": (str, "a text in quotes"),
@@ -81,6 +82,39 @@ class DashboardConfig:
             values = tomllib.loads(path.read_text(encoding="utf-8"))
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise ValueError(f"{path} is not a TOML file: {error}") from error
+        return cls._of(values, path)
+
+    @classmethod
+    def of_space(cls, folder: str | Path, variables: Mapping[str, str]) -> DashboardConfig:
+        """What a Space shows: its dashboard.toml, and over it its variables; the embedded demo where there is neither.
+
+        Args:
+            folder: the Space's files.
+            variables: the environment; TINY_DASHBOARD_EXAMPLES sets `examples`, and so on for each setting. A text
+                stands without quotes, models with commas between them, anything else as in TOML.
+        """
+        path = Path(folder) / "dashboard.toml"
+        values: dict[str, Any] = {}
+        for f in fields(cls):
+            text = variables.get(_VARIABLE + f.name.upper(), "").strip()
+            if not text:
+                continue
+            if f.name == "models":
+                values[f.name] = [name.strip() for name in text.split(",")]
+            elif str(f.type).startswith("str"):
+                values[f.name] = text
+            else:
+                try:
+                    values[f.name] = tomllib.loads(f"value = {text}")["value"]
+                except tomllib.TOMLDecodeError as error:
+                    raise ValueError(f"{_VARIABLE}{f.name.upper()} is {text!r}; write it as in TOML") from error
+        if path.exists():
+            values = tomllib.loads(path.read_text(encoding="utf-8")) | values
+        return cls._of(values, path) if values else cls.demo()
+
+    @classmethod
+    def _of(cls, values: dict[str, Any], path: Path) -> DashboardConfig:
+        """Settings from `path`, checked."""
         kinds = {f.name: _KINDS[str(f.type).split(" ")[0].split("[")[0]] for f in fields(cls)}
         for key, value in values.items():
             if key not in kinds:

@@ -18,6 +18,7 @@ from tiny_dashboard.feature_centric_dashboards import (
     Analysis,
     OfflineFeatureCentricDashboard,
 )
+from tiny_dashboard.later import Later
 from tiny_dashboard.text import EncodedText, parse_features
 
 PAGE = 25  # rows of one page of the feature table
@@ -32,15 +33,15 @@ class Endpoints:
     """The questions that can be asked of one offline and one online dashboard.
 
     Args:
-        offline: None where no examples are configured.
-        online: a future, since models take time to load; None where no dictionary is configured.
+        offline: where it may not be there yet, a `Later`; None where no examples are configured.
+        online: a `Later` or a future, since models take time to load; None where no dictionary is configured.
         max_text: characters of text in one request.
     """
 
     def __init__(
         self,
-        offline: OfflineFeatureCentricDashboard | None,
-        online: Future[AbstractOnlineFeatureCentricDashboard] | None,
+        offline: OfflineFeatureCentricDashboard | Later[OfflineFeatureCentricDashboard] | None,
+        online: Future[AbstractOnlineFeatureCentricDashboard] | Later[AbstractOnlineFeatureCentricDashboard] | None,
         max_text: int = 20_000,
     ) -> None:
         self._offline = offline
@@ -53,17 +54,18 @@ class Endpoints:
 
         Raises:
             ValueError: none is configured.
+            OSError, ValueError: it cannot be opened now; it is tried again when asked for later.
         """
         if self._offline is None:
             raise ValueError("no examples are configured; start with --examples SRC, or set examples in dashboard.toml")
-        return self._offline
+        return self._offline.result(_WAIT) if isinstance(self._offline, Later) else self._offline
 
     @property
     def online(self) -> AbstractOnlineFeatureCentricDashboard:
         """The online dashboard, once it is loaded.
 
         Raises:
-            ValueError: none is configured, or it failed to load.
+            ValueError: none is configured, it is still loading, or it failed to load; that is tried again later.
         """
         if self._online is None:
             raise ValueError(
@@ -71,6 +73,8 @@ class Endpoints:
             )
         try:
             return self._online.result(_WAIT)
+        except TimeoutError as error:
+            raise ValueError("the models are still loading; ask again in a moment") from error
         except Exception as error:
             raise ValueError(f"the models did not load: {error}") from error
 
@@ -246,7 +250,7 @@ class Endpoints:
 
     def stats(self, feature: int) -> FeatureStats | None:
         """What is known of a feature: from the examples, and from the decoder once the models are loaded."""
-        stats = self._offline.stats(feature) if self._offline is not None else None
+        stats = self.offline.stats(feature) if self._offline is not None else None
         decoder = self.decoder
         if decoder is None or (stats is not None and stats.top_logits) or feature >= decoder.dictionary.n_features:
             return stats
@@ -260,7 +264,10 @@ class Endpoints:
 
     def label(self, feature: int) -> str:
         """A feature's label, else the tokens that it fires on most, "" where the examples know neither."""
-        stats = self._offline.stats(feature) if self._offline is not None else None
+        try:
+            stats = self.offline.stats(feature) if self._offline is not None else None
+        except OSError:  # a text is worth showing without labels too
+            return ""
         return _json(stats.name) if stats else ""
 
 

@@ -113,10 +113,13 @@ class OfflineFeatureCentricDashboard:
     @property
     def max_acts(self) -> Mapping[int, float]:
         """`{feature: largest activation that the source knows}`, read one by one when asked."""
-        return _MaxActs(self)
+        return MaxActs(lambda: self)
 
     def ids_of(self, example: Example) -> tuple[list[int], list[bool]]:
-        """An example's vocabulary ids, and which of them are special tokens, `[seq_len]` both.
+        """An example as a model reads it: its vocabulary ids, and which of them are special tokens.
+
+        Where the source says that a BOS stood before its windows and is not stored, it is put back: the lists are
+        longer by one than the example then.
 
         Raises:
             ValueError: the ids are not stored, and the tokenizer does not know the pieces.
@@ -131,6 +134,9 @@ class OfflineFeatureCentricDashboard:
                 raise ValueError(
                     "this example's tokens are not in the tokenizer's vocabulary, so a model cannot read them"
                 )
+        bos = getattr(self.tokenizer, "bos_token_id", None)
+        if bos is not None and self.info.extra.get("bos", "none") != "none":
+            known = [bos, *known]
         return known, [i in self._special for i in known]
 
     def examples(self, feature_idx: int, max_examples: int | None = None) -> list[Example]:
@@ -559,26 +565,27 @@ class OnlineFeatureCentricDashboard(AbstractOnlineFeatureCentricDashboard):
         return self._response_function(*self._first, text)
 
 
-class _MaxActs(Mapping[int, float]):
-    """The largest known activation of each feature of an offline dashboard."""
+class MaxActs(Mapping[int, float]):
+    """The largest known activation of each feature of an offline dashboard, which is asked for when one is needed."""
 
-    def __init__(self, dashboard: OfflineFeatureCentricDashboard) -> None:
+    def __init__(self, dashboard: Callable[[], OfflineFeatureCentricDashboard]) -> None:
         self._dashboard = dashboard
 
     def __getitem__(self, feature: int) -> float:
-        stats = self._dashboard.stats(feature)
+        dashboard = self._dashboard()
+        stats = dashboard.stats(feature)
         if stats is not None and stats.max_activation is not None:
             return stats.max_activation
-        return max((e.max_activation for e in self._dashboard.examples(feature)), default=0.0)
+        return max((e.max_activation for e in dashboard.examples(feature)), default=0.0)
 
     def __contains__(self, feature: object) -> bool:
-        return feature in self._dashboard.max_activation_examples
+        return feature in self._dashboard().max_activation_examples
 
     def __iter__(self) -> Iterator[int]:
-        return iter(self._dashboard.features)
+        return iter(self._dashboard().features)
 
     def __len__(self) -> int:
-        return len(self._dashboard.features)
+        return len(self._dashboard().features)
 
 
 def load_tokenizer(name: str | Path) -> Any:

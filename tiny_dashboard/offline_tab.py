@@ -33,17 +33,25 @@ class OfflineTab:
 
     Args:
         endpoints: what is asked.
-        start: the feature shown first.
+        start: the feature shown first; None takes the first there is.
+        window_size, max_examples: what the sliders stand at.
         has_online: offer to try an example in the online tab.
     """
 
-    def __init__(self, endpoints: Endpoints, start: int, *, has_online: bool = False) -> None:
+    def __init__(
+        self,
+        endpoints: Endpoints,
+        start: int | None,
+        *,
+        window_size: int = 50,
+        max_examples: int = 30,
+        has_online: bool = False,
+    ) -> None:
         self._ask = endpoints
-        offline = endpoints.offline
         with gr.Row(elem_classes="td-toolbar"):
             previous = gr.Button("‹", elem_id="td-previous", min_width=40, scale=0)
             self.feature = gr.Textbox(
-                str(start),
+                "" if start is None else str(start),
                 show_label=False,
                 label="Feature",
                 container=False,
@@ -69,11 +77,9 @@ class OfflineTab:
         self.view = token_view(elem_id="td-examples", elem_classes="td-live" if has_online else "", min_height=400)
         with gr.Accordion("Display", open=False), gr.Row():
             self.window = gr.Slider(
-                0, 256, value=offline.window_size, step=1, label="Window", info="tokens on each side of the peak"
+                0, 256, value=window_size, step=1, label="Window", info="tokens on each side of the peak"
             )
-            self.number = gr.Slider(
-                1, MAX_EXAMPLES, value=min(offline.max_examples, MAX_EXAMPLES), step=1, label="Examples"
-            )
+            self.number = gr.Slider(1, MAX_EXAMPLES, value=min(max_examples, MAX_EXAMPLES), step=1, label="Examples")
             self.scale = gr.Dropdown(
                 [("this feature", "feature"), ("each example", "example")],
                 value="feature",
@@ -116,8 +122,10 @@ class OfflineTab:
     def show(self, feature: Any, window: Any, number: Any, scale: Any, mask: Any, color: Any) -> tuple[Any, str, str]:
         """The feature's card and examples, or what is wrong with the request."""
         try:
-            index = whole_number(feature, "feature")
             offline = self._ask.offline
+            if not offline.features:
+                return "", "", note("the examples are there, and hold no feature")
+            index = offline.features[0] if feature in (None, "") else whole_number(feature, "feature")
             view = offline.fragment(
                 index,
                 window_size=bounded(window, "window", 0, 10_000),
@@ -148,17 +156,23 @@ class OfflineTab:
 
     def step(self, by: int, feature: Any, *settings: Any) -> tuple[Any, str, str]:
         """The next feature that has examples, or the one before; around the ends."""
-        features = self._ask.offline.features
+        features: Sequence[int] = ()
+        index = -1
         try:
+            features = self._ask.offline.features
             index = whole_number(feature, "feature")
-        except ValueError:
-            index = -1
+        except (OSError, ValueError):
+            pass  # `show` says so
         at = bisect_right(features, index) if by > 0 else bisect_left(features, index) - 1
         return self.show(features[at % len(features)] if features else feature, *settings)
 
     def random(self, _feature: Any, *settings: Any) -> tuple[Any, str, str]:
         """Any feature."""
-        return self.show(random.choice(self._ask.offline.features), *settings)
+        try:
+            feature = random.choice(self._ask.offline.features)
+        except (OSError, IndexError):
+            feature = _feature  # `show` says so
+        return self.show(feature, *settings)
 
     def toggle(self, query: str, listed: Listed) -> tuple[Any, Listed]:
         """Open the table, or close it."""
@@ -192,7 +206,7 @@ class OfflineTab:
             html = note(explain(error), "error")
         return gr.HTML(html, visible=opened), listed
 
-    def restore(self, query: Mapping[str, str], start: int) -> list[Any]:
+    def restore(self, query: Mapping[str, str], start: int | None) -> list[Any]:
         """The tab as a link describes it: the settings, then what they show."""
         settings = [
             query.get("window", self.window.value),
@@ -201,7 +215,7 @@ class OfflineTab:
             query.get("mask") == "true",
             self.color.value,
         ]
-        shown = self.show(query.get("feature", start), *settings)
+        shown = self.show(query.get("feature", "" if start is None else start), *settings)
         for place, name in ((0, "window"), (1, "examples")):
             try:
                 settings[place] = whole_number(settings[place], name)

@@ -1,0 +1,126 @@
+"""The handlers through a stand-in for `spaces`, which forks and pickles as ZeroGPU does."""
+
+from __future__ import annotations
+
+import inspect
+import multiprocessing
+import os
+import pickle
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from conftest import LAYER
+
+from tiny_dashboard import app as app_module
+from tiny_dashboard.config import DashboardConfig
+from tiny_dashboard.endpoints import Endpoints
+
+TEXT = "The quick brown fox"
+
+
+class Spaces:
+    """`spaces.GPU`: each call in a forked process; arguments and results pickled; only an error's name comes back.
+
+    Attributes:
+        calls: seconds asked for, by each call.
+    """
+
+    def __init__(self):
+        self.calls, self.functions = [], 0
+
+    def GPU(self, task=None, *, duration=60):
+        if task is None:
+            return lambda task: self.GPU(task, duration=duration)
+        self.functions += 1
+        context = multiprocessing.get_context("fork")
+
+        def run(arguments):
+            arguments = pickle.dumps(arguments)
+            self.calls.append(duration(*pickle.loads(arguments)))
+            ours, theirs = context.Pipe(False)
+
+            def work():
+                import torch
+
+                torch.set_num_threads(1)  # OpenMP does not survive a fork
+                try:
+                    answer = task(*pickle.loads(arguments))
+                    for item in answer if inspect.isgeneratorfunction(task) else [answer]:
+                        theirs.send_bytes(pickle.dumps(("value", item)))
+                    theirs.send_bytes(pickle.dumps(("end", None)))
+                except Exception as error:
+                    theirs.send_bytes(pickle.dumps(("error", type(error).__name__)))
+                os._exit(0)
+
+            process = context.Process(target=work, daemon=True)
+            process.start()
+            theirs.close()
+            while (answer := pickle.loads(ours.recv_bytes()))[0] == "value":
+                yield answer[1]
+            process.join(10)
+            if answer[0] == "error":
+                raise RuntimeError(f"ZeroGPU worker error {answer[1]}")
+
+        if inspect.isgeneratorfunction(task):
+            return lambda *arguments: run(arguments)
+        return lambda *arguments: next(run(arguments))
+
+
+@pytest.fixture(scope="module")
+def zero(bundle):
+    spaces = Spaces()
+    offline, online = app_module._parts(DashboardConfig.read(bundle.toml), True, spaces.GPU)
+    assert spaces.functions == 2 and online.done()  # as the platform demands before the app starts
+    return SimpleNamespace(spaces=spaces, asked=Endpoints(offline, online))
+
+
+@pytest.fixture(scope="module")
+def here(bundle):
+    offline, online = app_module._parts(DashboardConfig.read(bundle.toml), False, None)
+    return Endpoints(offline, online)
+
+
+def test_the_same_answers_as_here(zero, here):
+    assert zero.asked.analyze(TEXT, "1, 2", "3") == here.analyze(TEXT, "1, 2", "3")
+    assert zero.asked.top_features(TEXT, 5) == here.top_features(TEXT, 5)
+    encoded = here.encode(TEXT)
+    for mine, theirs in zip(
+        zero.asked.online.split_tracks(encoded, 1), here.online.split_tracks(encoded, 1), strict=True
+    ):
+        np.testing.assert_array_equal(mine.values, theirs.values)
+
+
+def test_answers_that_are_known_spend_no_quota(zero):
+    zero.asked.analyze(TEXT, "7")
+    before = len(zero.spaces.calls)
+    zero.asked.analyze(TEXT, "7")
+    zero.asked.top_features(TEXT, 5)
+    assert len(zero.spaces.calls) - before <= 1  # the ranking, where it is the first
+    zero.asked.analyze(TEXT + " again", "7")
+    assert len(zero.spaces.calls) > before
+
+
+def test_generation_streams_and_asks_for_time_by_length(zero, here):
+    prompt = here.encode(TEXT)
+    mine = [e.text for e in zero.asked.online.respond(prompt, max_new_tokens=6)]
+    short = zero.spaces.calls[-1]
+    assert mine == [e.text for e in here.online.respond(prompt, max_new_tokens=6)] and len(mine) > 3
+    first = next(iter(zero.asked.online.respond(prompt, max_new_tokens=600, steer=[(1, 2.0)])))
+    assert first.text == prompt.text
+    list(zip(range(3), zero.asked.online.respond(prompt, max_new_tokens=600), strict=False))
+    assert zero.spaces.calls[-1] > short
+
+
+def test_errors_keep_their_words(zero):
+    with pytest.raises(ValueError, match="feature .999. does not exist"):
+        zero.asked.analyze(TEXT, "999")
+    prompt = zero.asked.encode(TEXT)
+    with pytest.raises(ValueError, match="temperature"):
+        list(zero.asked.online.respond(prompt, temperature=-1.0))
+
+
+def test_browsing_examples_spends_no_quota(zero):
+    before = len(zero.spaces.calls)
+    assert zero.asked.examples(3)["examples"] and zero.asked.features()["total"] == 64
+    assert zero.asked.decoder is None and len(zero.spaces.calls) == before and LAYER == 1
