@@ -125,7 +125,8 @@ def speed(kind: str, n_features: int, device: str, n_tokens: int, batch_size: in
         seconds, base = min(t for t, _ in times), min(b for _, b in times)
         print(
             f"{kind}, {n_features:,} features, {device}, {tokens:,} tokens, {active:.0f} active: "
-            f"{tokens / seconds:,.0f} tokens/s, {base / seconds:.2f} of the bare forward pass and encode"
+            f"{tokens / seconds:,.0f} tokens/s, {base / seconds:.2f} of the bare forward pass and encode",
+            flush=True,
         )
 
 
@@ -168,8 +169,8 @@ def run() -> None:
     else:
         print("no GPU here: the limit for Gemma-2-2B's shape (at least 0.7) is not measured")
     for n_features in (16_384, 65_536, 131_072):
-        peak, state, rate = memory(n_features, 6_000)
+        peak, state, rate = memory(n_features, 3_000)
         size = f"{n_features:,} features: the state is {state / 2**20:,.0f} MiB"
-        print(f"{size}, the peak {peak / state:.2f} of it, {rate:,.0f} tokens/s")
-    rates = [memory(16_384, n)[2] for n in (6_000, 24_000)]
+        print(f"{size}, the peak {peak / state:.2f} of it, {rate:,.0f} tokens/s", flush=True)
+    rates = [memory(16_384, n)[2] for n in (3_000, 12_000)]
     print(f"four times the tokens: {rates[1] / rates[0]:.2f} of the tokens a second")
