@@ -44,10 +44,10 @@ DOCS = {
     "debian-handbook": ("GPL-2+ or CC-BY-SA-3.0", "en de fr es it", "doc/debian-handbook/html/{L}/*.html"),
     "debian-reference-{l}": ("GPL-2+", "en de fr es it", "debian-reference/*.{l}.html"),
     "installation-guide-amd64": ("GPL-2", "en de fr es it", "doc/installation-guide-amd64/{l}/*.html"),
-    "harden-doc": ("GPL-2", "en fr es it", "doc/harden-doc/html/{L}/*.html"),
+    "harden-doc": ("GPL-2+", "en fr es it", "doc/harden-doc/html/{L}/*.html"),
     "aptitude-doc-{l}": ("GPL-2+", "en es fr it", "doc/aptitude/html/{l}/*.html"),
-    "debian-faq": ("GPL-2+", "en", "doc/debian/FAQ/*.en.html"),
-    "debian-faq-{l}": ("GPL-2+", "de fr it", "doc/debian/FAQ/*.{l}.html"),
+    "debian-faq": ("copyleft of its own", "en", "doc/debian/FAQ/*.en.html"),
+    "debian-faq-{l}": ("copyleft of its own", "de fr it", "doc/debian/FAQ/*.{l}.html"),
     "developers-reference": ("GPL-2+", "en", "developers-reference/*.html"),
     "developers-reference-{l}": ("GPL-2+", "de fr", "developers-reference/{l}/*.html"),
     "debian-policy": ("GPL-2+", "en", "doc/debian-policy/policy.html/*.html"),
@@ -197,6 +197,8 @@ def build_tokenizer(work: Path, out: Path) -> None:
         model_max_length=CONTEXT,
         clean_up_tokenization_spaces=False,
     ).save_pretrained(out / "tokenizer")
+    path = out / "tokenizer" / "tokenizer.json"  # it is written with a line for each token and merge
+    path.write_text(json.dumps(json.loads(path.read_text()), ensure_ascii=False, separators=(",", ":")) + "\n")
 
 
 # --- base model -------------------------------------------------------------------------------------------------------

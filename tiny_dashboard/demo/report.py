@@ -94,9 +94,9 @@ def language_report(work: Path, out: Path) -> dict[str, Any]:
     rng, right, asked = random.Random(1), {}, 30
     for kind in dict.fromkeys(conversations.KINDS[:-2]):
         turns = [kind(rng) for _ in range(asked)]
-        replies = [(answer(models["chat"], tokenizer, question), wanted) for question, wanted in turns]
+        given = [(answer(models["chat"], tokenizer, question), wanted) for question, wanted in turns]
         right[kind.__name__.strip("_")] = sum(
-            got == wanted or ("can't help" in got and "can't help" in wanted) for got, wanted in replies
+            got == wanted or ("can't help" in got and "can't help" in wanted) for got, wanted in given
         )
     replies = {q: {name: answer(model, tokenizer, q) for name, model in models.items()} for q in PROMPTS}
     return {"heldout_bytes": size, "bits_per_byte": result, "asked": asked, "right": right, "replies": replies}
