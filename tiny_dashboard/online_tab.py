@@ -218,7 +218,7 @@ class OnlineTab:
         try:
             result = self._ask.analysis(encoded, str(feature))
             live = result.activations[:, 0]
-            off = float(np.nanmax(np.abs(live - np.nan_to_num(np.array(stored, dtype=float)))))
+            off = float(np.nanmax(np.abs(live - np.array(stored, dtype=float))))
             tracks = [Track("live", live), Track("stored", stored)]
             view = passage_html(
                 replace(result.passage, tracks=tracks), window=None, title=f"feature {feature}, live and stored"
