@@ -12,7 +12,7 @@ from playwright.sync_api import sync_playwright
 from tiny_dashboard import launch
 
 TEXT = "def read_lines(path):\n    with open(path, encoding='utf-8') as file:\n        return file.readlines()"
-FEATURE = "417"
+FEATURE = "656"
 
 
 def main(folder: Path) -> None:
