@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import runpy
 import shutil
 import sqlite3
@@ -83,8 +84,20 @@ def test_it_serves_where_gradio_says(tmp_path):
     assert answer["examples"][0]["tokens"] == [" one", " two"]
 
 
+# Loaded by a Python before all else: writes down whom it calls, and whose address it looks up.
+LISTENER = """
+import sys
+def listen(event, arguments):
+    if event == "socket.connect" and isinstance(arguments[1], tuple):
+        print("connect", arguments[1][0], file=open(LOG, "a"))
+    if event == "socket.getaddrinfo":
+        print("look up", arguments[0], file=open(LOG, "a"))
+sys.addaudithook(listen)
+"""
+
+
 def test_the_hub_fails_at_the_start_and_in_between(tmp_path, bundle):
-    """The app is there all the time, says what is missing, and recovers."""
+    """The app is there all the time, says what is missing, recovers, and calls nobody but the Hub."""
     (tmp_path / "dashboard.toml").write_text('title = "Patient"\nexamples = "me/examples"\ntokenizer = "me/tokenizer"')
     app = shutil.copy(APP, tmp_path)
     port = free_port()
@@ -92,7 +105,10 @@ def test_the_hub_fails_at_the_start_and_in_between(tmp_path, bundle):
         hub.datasets["me/examples"] = Dataset(bundle.root / "examples")
         hub.datasets["models/me/tokenizer"] = Dataset(bundle.root / "tokenizer")
         hub.fail["."] = 500
-        place = {"GRADIO_SERVER_NAME": "127.0.0.1", "GRADIO_SERVER_PORT": port, "PYTHONPATH": str(APP.parents[1])}
+        log = tmp_path / "log"
+        (tmp_path / "sitecustomize.py").write_text(f"LOG = {str(log)!r}{LISTENER}")
+        path = f"{tmp_path}{os.pathsep}{APP.parents[1]}"
+        place = {"GRADIO_SERVER_NAME": "127.0.0.1", "GRADIO_SERVER_PORT": port, "PYTHONPATH": path}
         home = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home"), "GRADIO_ANALYTICS_ENABLED": "False"}
         with serving([sys.executable, str(app)], port, **place, **home) as client:
 
@@ -119,3 +135,11 @@ def test_the_hub_fails_at_the_start_and_in_between(tmp_path, bundle):
             assert until_it_works(asked)["examples"]
         served = {urlsplit(request.path).path.split("/")[1] for request in hub.taken()}
         assert served <= {"api", "datasets", "large", "me"}
+    assert set(log.read_text().splitlines()) <= {"connect 127.0.0.1", "look up 127.0.0.1", "look up localhost"}
+
+
+def test_the_endpoints_have_their_names(bundle):
+    from tiny_dashboard.app import _app_of
+
+    names = {f.api_name for f in _app_of(bundle.toml, False, None).fns.values() if f.api_visibility == "public"}
+    assert names >= {"examples", "features", "analyze", "top_features"}

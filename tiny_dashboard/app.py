@@ -70,6 +70,14 @@ def build_app(
         return f'<div class="td td-head"><h1>{plain_text(title)}</h1><p>{facts or "&nbsp;"}</p></div>'
 
     with gr.Blocks(title=title, analytics_enabled=False, delete_cache=(3600, 86400)) as app:
+        # First: a tab's own function of the same name would take the name.
+        reads: list[Callable[..., Any]] = [asked.examples, asked.features]
+        for function in reads:
+            gr.api(endpoint(function), api_name=function.__name__, concurrency_limit=None)
+        computes: list[Callable[..., Any]] = [asked.analyze, asked.top_features]
+        for function in computes:
+            gr.api(endpoint(function), api_name=function.__name__, concurrency_limit=1, concurrency_id="gpu")
+
         gr.HTML(f"<style>{assets()['css']}</style>", padding=False, elem_classes="td-hidden")
         header = gr.HTML(head() if not isinstance(offline, Later) else "", padding=False, min_height=48)
         with gr.Tabs(selected="online" if offline is None and online is not None else "offline") as tabs:
@@ -84,13 +92,6 @@ def build_app(
                     gr.HTML(note("no model is configured: start with --model M --dictionary SRC"))
                 else:
                     on = OnlineTab(asked, text, max_new_tokens)
-
-        reads: list[Callable[..., Any]] = [asked.examples, asked.features]
-        for function in reads:
-            gr.api(endpoint(function), api_name=function.__name__, concurrency_limit=None)
-        computes: list[Callable[..., Any]] = [asked.analyze, asked.top_features]
-        for function in computes:
-            gr.api(endpoint(function), api_name=function.__name__, concurrency_limit=1, concurrency_id="gpu")
 
         private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
         app.load(None, None, None, js=KEYS)
@@ -182,7 +183,7 @@ def launch(what: Any = None, *, patient: bool = False, gpu: Any = None, **option
         "footer_links": ["api"],
         "state_session_capacity": 1000,
     }
-    app.queue(max_size=32).launch(**(settings | options))
+    app.queue(max_size=128).launch(**(settings | options))
     return app
 
 
