@@ -1,0 +1,182 @@
+"""Load: many people at once on one app, on loopback; each checks that the answers are its own.
+
+`python -m benchmarks.load [dashboard.toml] --users 50 --seconds 60` starts the app in a process of its own, asks it as
+one person for a while, then as many, with `gradio_client` and by plain HTTP, and prints latencies, errors and what the
+server holds in memory. Bounded: 200 users, 10 minutes, one question in half a second from each.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections import defaultdict
+from pathlib import Path
+
+SERVER = """
+import sys
+from tiny_dashboard import launch
+launch(sys.argv[1] or None, server_name="127.0.0.1", server_port=int(sys.argv[2]), quiet=True)
+"""
+WORDS = ["the", "model", "reads", "a", "file", "def", "return", "why", "is", "sky", "blue", "path", "and", "writes"]
+MAX_USERS, MAX_SECONDS, THINK = 200, 600, (0.5, 3.0)
+
+
+class User(threading.Thread):
+    """Asks one question after another until `end`; texts and features are its own."""
+
+    def __init__(self, number: int, url: str, features: list[int], end: float) -> None:
+        super().__init__(daemon=True)
+        self.number, self.url, self.features, self.end = number, url, features, end
+        self.random = random.Random(number)
+        self.seconds: dict[str, list[float]] = defaultdict(list)
+        self.errors: list[str] = []
+
+    def run(self) -> None:
+        from gradio_client import Client
+
+        try:
+            client = Client(self.url, verbose=False)
+        except Exception as error:
+            self.errors.append(f"connect: {error!r}")
+            return
+        questions = [
+            ("examples", lambda: self.examples(client)),
+            ("features", lambda: self.table(client)),
+            ("analyze", lambda: self.analyze(client)),
+            ("page", self.page),
+            ("examples by HTTP", self.examples_by_http),
+        ]
+        while time.monotonic() < self.end:
+            name, ask = self.random.choice(questions)
+            start = time.monotonic()
+            try:
+                ask()
+                self.seconds[name].append(time.monotonic() - start)
+            except Exception as error:
+                self.errors.append(f"{name}: {error!r}"[:300])
+            time.sleep(self.random.uniform(*THINK))
+
+    def examples(self, client) -> None:
+        feature = self.random.choice(self.features)
+        answer = client.predict(feature=feature, max_examples=10, scale="feature", api_name="/examples")
+        check(answer["feature"] == feature, "another feature's examples")
+
+    def table(self, client) -> None:
+        answer = client.predict(query=str(self.number % 10), sort="feature", page=1, api_name="/features")
+        wrong = [row for row in answer["features"] if not str(row["feature"]).startswith(str(self.number % 10))]
+        check(not wrong, "another query's features")
+
+    def analyze(self, client) -> None:
+        text = f"user {self.number} says " + " ".join(self.random.choices(WORDS, k=30))
+        feature = self.random.choice(self.features)
+        answer = client.predict(text=text, highlight_features=str(feature), api_name="/analyze")
+        check(text in "".join(answer["tokens"]) and answer["features"] == [feature], "another text's analysis")
+
+    def page(self) -> None:
+        with urllib.request.urlopen(f"{self.url}/?feature={self.number}", timeout=60) as answer:
+            check(answer.status == 200 and b"<html" in answer.read(), "no page")
+
+    def examples_by_http(self) -> None:
+        feature = self.random.choice(self.features)
+        body = json.dumps({"data": [feature, 5, "feature"]}).encode()
+        call = f"{self.url}/gradio_api/call/examples"
+        asked = urllib.request.Request(call, body, {"Content-Type": "application/json"})
+        with urllib.request.urlopen(asked, timeout=60) as answer:
+            event = json.load(answer)["event_id"]
+        with urllib.request.urlopen(f"{call}/{event}", timeout=60) as answer:
+            lines = answer.read().decode().splitlines()
+        check(lines[0] == "event: complete", lines[0])
+        check(json.loads(lines[1].removeprefix("data: "))[0]["feature"] == feature, "another feature's examples")
+
+
+def check(right: bool, otherwise: str) -> None:
+    if not right:
+        raise AssertionError(otherwise)
+
+
+def crowd(n: int, url: str, features: list[int], seconds: float, pid: int) -> dict[str, object]:
+    """So many users for so long; what they met, and the server's memory in MB while they were there."""
+    users = [User(i, url, features, time.monotonic() + seconds) for i in range(n)]
+    for user in users:
+        user.start()
+        time.sleep(min(0.1, seconds / 4 / n))
+    memory = []
+    while any(user.is_alive() for user in users) and len(memory) < MAX_SECONDS:
+        memory.append(resident(pid))
+        time.sleep(1)
+    found: dict[str, list[float]] = defaultdict(list)
+    for user in users:
+        for name, values in user.seconds.items():
+            found[name] += values
+    latency = {name: [f"{quantile(v, q) * 1000:.0f}" for q in (0.5, 0.95, 0.99)] for name, v in sorted(found.items())}
+    tail = memory[len(memory) // 2 :] or [0.0]
+    return {
+        "users": n,
+        "questions": sum(map(len, found.values())),
+        "errors": [error for user in users for error in user.errors],
+        "p50, p95, p99 ms": latency,
+        "memory MB: first, halfway, last": [round(m) for m in (memory[0], tail[0], tail[-1])],
+    }
+
+
+def quantile(values: list[float], q: float) -> float:
+    return sorted(values)[min(int(q * len(values)), len(values) - 1)]
+
+
+def resident(pid: int) -> float:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return next(int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmRSS"))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("config", nargs="?", default="")
+    parser.add_argument("--users", type=int, default=50)
+    parser.add_argument("--seconds", type=float, default=60)
+    options = parser.parse_args()
+    if not (0 < options.users <= MAX_USERS and 0 < options.seconds <= MAX_SECONDS):
+        parser.error(f"at most {MAX_USERS} users for {MAX_SECONDS} seconds")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    url = f"http://127.0.0.1:{port}"
+    start = time.monotonic()
+    command = [sys.executable, "-c", SERVER, options.config, str(port)]
+    server = subprocess.Popen(command, env=os.environ | {"GRADIO_ANALYTICS_ENABLED": "False"})
+    try:
+        for address in (url, f"{url}/config"):
+            while True:
+                try:
+                    urllib.request.urlopen(address, timeout=60).close()
+                    break
+                except OSError:
+                    check(server.poll() is None and time.monotonic() - start < 300, "the server did not start")
+                    time.sleep(0.1)
+        print(f"served after {time.monotonic() - start:.1f} s")
+        from gradio_client import Client
+
+        client = Client(url, verbose=False)
+        features = [row["feature"] for row in client.predict(query="", page=1, api_name="/features")["features"]]
+        client.predict(text="warm up", highlight_features=str(features[0]), api_name="/analyze")
+        print(f"models there after {time.monotonic() - start:.1f} s")
+        failed = False
+        for n, seconds in ((1, min(20.0, options.seconds)), (options.users, options.seconds)):
+            result = crowd(n, url, features, seconds, server.pid)
+            print(json.dumps(result, indent=1))
+            failed = failed or bool(result["errors"])
+    finally:
+        server.terminate()
+        server.wait(30)
+    sys.exit(failed)
+
+
+if __name__ == "__main__":
+    main()
