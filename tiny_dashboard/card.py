@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import isclose, isnan
+from math import isnan
 
 from tiny_dashboard.examples import FeatureStats
 from tiny_dashboard.highlight import COLORS, Html, format_number, plain_text
@@ -71,7 +71,7 @@ def _activity(stats: FeatureStats) -> str:
     if bars:
         edges = [format_number(edge) for edge in (*stats.histogram_edges[:1], *stats.histogram_edges[-1:])]
         says = ", ".join(["histogram of activations", *filter(None, [" to ".join(edges)])])
-        if _is_geometric(stats.histogram_edges):
+        if _is_logarithmic(stats.histogram_edges):
             edges.insert(1, "log scale")
         ends = "".join(f"<span>{edge}</span>" for edge in edges)
         histogram = (
@@ -80,9 +80,9 @@ def _activity(stats: FeatureStats) -> str:
     return f"<div>{label}{histogram}<small>{' · '.join(facts)}</small></div>"
 
 
-def _is_geometric(edges: Sequence[float]) -> bool:
-    """Whether bins grow by a constant factor, as those of `collect_examples` do."""
-    return len(edges) > 3 and edges[0] > 0 and isclose(edges[1] / edges[0], edges[-1] / edges[-2], rel_tol=0.01)
+def _is_logarithmic(edges: Sequence[float]) -> bool:
+    """Whether the bins grow with the activation, as those of `collect_examples` do."""
+    return len(edges) > 3 and edges[-1] - edges[-2] > 10 * (edges[1] - edges[0])
 
 
 def _logit(value: float) -> str:
