@@ -141,6 +141,7 @@ def main() -> None:
     parser.add_argument("config", nargs="?", default="")
     parser.add_argument("--users", type=int, default=50)
     parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--rounds", type=int, choices=range(1, 11), default=1, help="crowds, one after another")
     options = parser.parse_args()
     if not (0 < options.users <= MAX_USERS and 0 < options.seconds <= MAX_SECONDS):
         parser.error(f"at most {MAX_USERS} users for {MAX_SECONDS} seconds")
@@ -168,7 +169,7 @@ def main() -> None:
         client.predict(text="warm up", highlight_features=str(features[0]), api_name="/analyze")
         print(f"models there after {time.monotonic() - start:.1f} s")
         failed = False
-        for n, seconds in ((1, min(20.0, options.seconds)), (options.users, options.seconds)):
+        for n, seconds in ((1, min(20.0, options.seconds)), *[(options.users, options.seconds)] * options.rounds):
             result = crowd(n, url, features, seconds, server.pid)
             print(json.dumps(result, indent=1))
             failed = failed or bool(result["errors"])
