@@ -98,3 +98,18 @@ def rows_only(width: int = 768, n_features: int = 131072) -> dict[str, dict[str,
                 result[f"{how} s"], result[f"{how} MiB"] = json.loads(answer)
             found[name] = result
     return found
+
+
+def run() -> None:
+    for n_tokens in (64, 256, 1024):
+        ratio = chosen_features(n_tokens)
+        print(f"4 chosen features of a text of {n_tokens} tokens / the bare forward passes: {ratio:.2f} (limit 1.2)")
+    for name, cost in rows_only().items():
+        print(
+            f"4 of 131,072 features, stored {name}, against all: {1000 * cost['rows s']:.0f} ms and "
+            f"{cost['rows MiB']:.0f} MiB, against {1000 * cost['all s']:.0f} ms and {cost['all MiB']:.0f} MiB"
+        )
+
+
+if __name__ == "__main__":
+    run()
