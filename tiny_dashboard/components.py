@@ -24,7 +24,7 @@ const tell = {
 };
 const refresh = tinyDashboard(mount, (kind, detail) => tell[kind](detail));
 // Long lists come in over several frames, so that the page never stalls; a newer value ends an older one's turn.
-const CHUNK = 120000;
+const CHUNK = 60000;
 let turn = 0;
 const build = () => {
   const parts = (props.value || '').split('<!---->'), tail = parts.length > 2 ? parts.pop() : '', mine = ++turn;
