@@ -10,7 +10,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from hypothesis import settings
 
+settings.register_profile("shared", deadline=None)  # the machine may be busy with other things
+settings.load_profile("shared")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two cores and tiny tensors: more threads only wait for each other
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")

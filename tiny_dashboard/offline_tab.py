@@ -104,7 +104,8 @@ class OfflineTab:
         moves = [previous.click(partial(self.step, -1), **show), following.click(partial(self.step, 1), **show)]
         moves.append(anywhere.click(self.random, **show))
         moves.append(self.feature.submit(self.show, **show))
-        moves += [control.change(self.show, **show) for control in self.settings]
+        # Only what a person changes: what a link sets is shown already, and would be asked for again too early.
+        moves += [control.input(self.show, **show) for control in self.settings]
         for move in moves:
             self.then_url(move)
         quick: dict[str, Any] = {"concurrency_limit": None, "api_visibility": "private", "show_progress": "hidden"}

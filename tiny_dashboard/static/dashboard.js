@@ -40,7 +40,7 @@ function tinyDashboard(host, emit) {
     muted?.removeAttribute("data-title");
     current?.classList.remove("td-at");
     tip?.remove();
-    muted = current = null;
+    muted = current = tip = null;
   };
   const show = (token) => {
     hide();
