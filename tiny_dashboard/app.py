@@ -181,7 +181,7 @@ def launch(what: Any = None, *, patient: bool = False, gpu: Any = None, **option
         "enable_monitoring": False,
         "show_error": False,
         "footer_links": ["api"],
-        "state_session_capacity": 1000,
+        "state_session_capacity": 200,  # a session holds about 2 MB; the oldest is forgotten
     }
     app.queue(max_size=128).launch(**(settings | options))
     return app
