@@ -54,7 +54,7 @@ class Batch(NamedTuple):
 
     def to(self, device: Any) -> Batch:
         """The same on another device."""
-        moved = {
+        moved: dict[str, Any] = {
             name: value.to(device, non_blocking=True)
             for name, value in self._asdict().items()
             if torch.is_tensor(value)
