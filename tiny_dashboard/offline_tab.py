@@ -76,10 +76,11 @@ class OfflineTab:
         self.card = token_view(elem_id="td-card")
         self.view = token_view(elem_id="td-examples", elem_classes="td-live" if has_online else "", min_height=400)
         with gr.Accordion("Display", open=False), gr.Row():
+            slider: dict[str, Any] = {"step": 1, "buttons": []}  # Gradio's reset is no input either
             self.window = gr.Slider(
-                0, 256, value=window_size, step=1, label="Window", info="tokens on each side of the peak"
+                0, 256, value=window_size, label="Window", info="tokens on each side of the peak", **slider
             )
-            self.number = gr.Slider(1, MAX_EXAMPLES, value=min(max_examples, MAX_EXAMPLES), step=1, label="Examples")
+            self.number = gr.Slider(1, MAX_EXAMPLES, value=min(max_examples, MAX_EXAMPLES), label="Examples", **slider)
             self.scale = gr.Dropdown(
                 [("this feature", "feature"), ("each example", "example")],
                 value="feature",
@@ -105,7 +106,8 @@ class OfflineTab:
         moves.append(anywhere.click(self.random, **show))
         moves.append(self.feature.submit(self.show, **show))
         # Only what a person changes: what a link sets is shown already, and would be asked for again too early.
-        moves += [control.input(self.show, **show) for control in self.settings]
+        moves += [control.input(self.show, **show) for control in self.settings[:-1]]
+        moves.append(self.color.change(self.show, **show))  # not in a link; typed colours are no input for Gradio
         for move in moves:
             self.then_url(move)
         quick: dict[str, Any] = {"concurrency_limit": None, "api_visibility": "private", "show_progress": "hidden"}
