@@ -732,10 +732,16 @@ def test_text_can_be_read_in_light_and_dark(visit, rich, scheme):
     page = visit(f"?feature={rich}&__theme={scheme}", wait=f"{EXAMPLES} .td-x", color_scheme=scheme)
     ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (luminance([int(c) for c in re.findall(r"\d+", ground)[:3]]) < 0.1) == (scheme == "dark")
+    page.get_by_role("button", name="Display").click()
+    page.get_by_role("button", name="table").click()
+    expect(page.locator("#td-table table")).to_be_visible()
     assert low_contrasts(page) == []
     page.get_by_role("tab", name="Online").click()
     analyze(page, "The quick brown fox")
     expect(page.locator(f"{ANALYSIS} .td-p")).to_be_visible()
+    page.get_by_role("button", name="More").click()
+    page.get_by_role("button", name="Steer").click()
+    expect(page.get_by_label("Strength")).to_be_visible()
     assert low_contrasts(page) == []
 
 

@@ -217,7 +217,8 @@ def theme() -> gr.themes.Base:
     return base.set(
         **{name: light for name, (light, _) in surfaces.items()},
         **{f"{name}_dark": dark for name, (_, dark) in surfaces.items()},
-        color_accent="#c95500",
+        color_accent="#b84e00",  # in the dark the style sheet has a lighter one: text in it keeps its contrast
+        body_text_color_subdued="*neutral_500",
         block_padding="0px",
         block_title_text_size="*text_sm",
         button_border_width="1px",
