@@ -600,14 +600,17 @@ def test_models_shares_as_two_bands(visit):
     expect(page.locator(f"{ANALYSIS} .td-error")).to_contain_text("a split needs one highlighted feature")
 
 
-def test_special_tokens_can_be_left_out_online(visit):
+def test_masks_and_colours_redraw_the_text(visit):
     page = visit("?tab=online")
-    page.locator("#td-highlight textarea").fill("1")
     analyze(page, "The quick brown fox")
     expect(page.locator(f"{ANALYSIS} .td-p")).to_be_visible()
     page.get_by_role("button", name="More").click()
     page.get_by_label("Leave out special tokens").last.check()
     expect(page.locator(f"{ANALYSIS} i.td-s[style]")).to_have_count(0)
+    page.get_by_role("button", name="Colour 1").click()
+    page.locator(".color-picker input").fill("#00aa00")
+    page.locator(".color-picker input").press("Enter")
+    expect(page.locator(f"{ANALYSIS} i[style]").first).to_have_attribute("style", re.compile("#00aa00"))
 
 
 def test_an_answer_streams_and_can_be_stopped(visit):

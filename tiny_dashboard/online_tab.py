@@ -95,9 +95,9 @@ class OnlineTab:
         ]
         for control in controls:
             analyzed.append(control.submit(self.redraw, [self.state, *self.settings], self.outputs, **model))
-        switches: list[Any] = [self.split, self.mask, *colors]
-        for control in switches:
-            analyzed.append(control.input(self.redraw, [self.state, *self.settings], self.outputs, **model))
+        # A typed colour is no input for Gradio, only a change.
+        for event in (self.split.input, self.mask.input, *(color.change for color in colors)):
+            analyzed.append(event(self.redraw, [self.state, *self.settings], self.outputs, **model))
         how = [length, temperature, steered, strength, clamp]
         answers = [self.response, self.unsteered]
         answer = generate.click(
