@@ -609,6 +609,14 @@ def test_a_page_stands_alone():
     assert "<script></script>" in page("x")
 
 
+def test_a_page_in_a_notebook_leaves_the_windows_title_out():
+    html = page(f"<p>{plain_text('<title>x</title>')}</p>", title="A </title><b>")
+    shown = html._repr_html_()
+    assert "A &lt;/title&gt;" in html and "A &lt;" not in shown
+    assert len(html) - len(shown) == len("<title>A &lt;/title&gt;&lt;b&gt;</title>")
+    assert "&lt;title&gt;x" in shown
+
+
 def test_the_size_of_a_big_view():
     """30 examples of 1,024 tokens, 4% active, in words of a corpus: at most 25 bytes for each token."""
     rng = np.random.default_rng(0)

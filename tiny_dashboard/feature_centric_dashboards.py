@@ -302,7 +302,7 @@ class Analysis:
         return page(passage_html(self.passage, window=self.window_size, title=shown), title=shown, **assets())
 
     def _repr_html_(self) -> str:
-        return self.html
+        return self.html._repr_html_()
 
 
 class AbstractOnlineFeatureCentricDashboard(ABC):
