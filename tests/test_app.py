@@ -745,6 +745,8 @@ def test_text_can_be_read_in_light_and_dark(visit, rich, scheme):
     page.get_by_role("button", name="More").click()
     page.get_by_role("button", name="Steer").click()
     expect(page.get_by_label("Strength")).to_be_visible()
+    tokens(page).nth(2).hover()
+    expect(page.locator(".td-tip")).to_be_visible()
     assert low_contrasts(page) == []
 
 

@@ -58,6 +58,8 @@ function tinyDashboard(host, emit) {
       tip.append(row);
     }
     token.closest(".td").append(tip);
+    tip.popover = "manual"; // on top of all, and placed in the window, whatever transforms or clips stand around it
+    tip.showPopover?.();
     const box = token.getClientRects()[0] || token.getBoundingClientRect(), size = tip.getBoundingClientRect();
     tip.style.left = Math.max(8, Math.min(box.left, innerWidth - size.width - 8)) + "px";
     tip.style.top = (box.bottom + size.height + 12 > innerHeight ? box.top - size.height - 8 : box.bottom + 8) + "px";
