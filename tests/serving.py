@@ -8,6 +8,7 @@ import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from itertools import takewhile
 
 from gradio_client import Client
@@ -23,7 +24,10 @@ def free_port() -> str:
 def serving(command: list[str], port: str, **environment: str) -> Iterator[Client]:
     """Runs the command until it serves, gives a client of it, and ends it with Ctrl-C, which must be quiet."""
     merged = os.environ | {"PYTHONUNBUFFERED": "1"} | environment
-    server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=merged)
+    # Under nohup, and in the background of a script, Ctrl-C is ignored, and children inherit that.
+    listen = partial(signal.signal, signal.SIGINT, signal.default_int_handler)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    server = subprocess.Popen(command, env=merged, preexec_fn=listen, **pipes)
     try:
         seen = list(takewhile(lambda line: "Running on" not in line, server.stdout))
         assert server.poll() is None, "".join(seen)
