@@ -4,6 +4,8 @@ import re
 
 import pytest
 
+from tiny_dashboard import CrosscoderOnlineFeatureDashboard
+
 nbformat = pytest.importorskip("nbformat")
 
 TEXT = ["The", " cat", " <b>sat</b>", "\n", " down"]
@@ -58,6 +60,25 @@ def test_saved_and_untrusted_it_keeps_colours_text_and_titles(outputs, visits, c
     background = "(node) => getComputedStyle(node).backgroundColor"
     assert cat.evaluate(background) != sat.evaluate(background) != tokens.nth(0).evaluate(background)
     assert page.locator("b", has_text="sat").count() == 0, "a token's text is no markup"
+
+
+@pytest.mark.parametrize("cell", [0, 1])
+def test_a_saved_notebook_holds_the_html_once(outputs, cell):
+    (output,) = outputs[cell]
+    assert re.fullmatch(r"<[\d,]+ characters of HTML>", output.data["text/plain"])
+
+
+def test_an_analysis_shows_itself(bundle, visits):
+    from IPython.core.formatters import DisplayFormatter
+
+    dashboard = CrosscoderOnlineFeatureDashboard(*bundle.pair, bundle.dictionary, 1, tokenizer=bundle.tokenizer)
+    feature = dashboard.top_features("The quick fox").features[0]
+    shown, _ = DisplayFormatter().format(dashboard.analyze("The quick fox", feature))
+    page = visits("about:blank")
+    page.set_content(f"<div>{shown['text/html']}</div>")
+    assert page.locator(".td-p").text_content() == "<s>The quick fox"
+    page.locator(".td-p i[style]").first.hover()
+    assert page.locator(".td-tip span").inner_text() == f"feature {feature}"
 
 
 def test_display_shows_the_live_dashboard(outputs):

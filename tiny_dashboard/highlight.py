@@ -56,6 +56,9 @@ class Html(str):
         # A notebook that is not trusted keeps the text of a window's title, and drops its tags.
         return re.sub("<title>.*?</title>", "", self, count=1)
 
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        printer.text(f"<{len(self):,} characters of HTML>")  # or a notebook would hold all of it twice
+
 
 @dataclass(frozen=True)
 class Track:
