@@ -56,7 +56,11 @@ PUBLIC = {
 
 # From the ground up: the modules of a layer, the layers that they may import, and what they must not load.
 LAYERS = {
-    "ground": ("examples text highlight static card later", "", HEAVY | {"pyarrow", "pandas", "huggingface_hub"}),
+    "ground": (
+        "examples text highlight static card later pretrained",
+        "",
+        HEAVY | {"pyarrow", "pandas", "huggingface_hub"},
+    ),
     "sources": ("sources", "ground", HEAVY),
     "model": ("activations dictionaries generation featurizer logits", "ground", HEAVY - {"torch"} | {"pyarrow"}),
     "dashboards": (

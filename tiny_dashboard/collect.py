@@ -16,6 +16,7 @@ from tiny_dashboard.collect_run import Run
 from tiny_dashboard.corpus import Batches, open_corpus
 from tiny_dashboard.dictionaries import load_dictionary
 from tiny_dashboard.featurizer import Featurizer, check_fit
+from tiny_dashboard.pretrained import load_config, load_model, load_tokenizer
 
 __all__ = ["collect_examples", "merge"]
 
@@ -138,8 +139,6 @@ def _load(
     which: Mapping[str, Any],
 ) -> Featurizer:
     """Load what is given by name; a mismatch is said before gigabytes of weights are."""
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
-
     place = resolve_device(device)
     if isinstance(dictionary, str | Path):
         dictionary = load_dictionary(dictionary, device=place, layer=layer, hook_point=hook_point, **which)
@@ -148,14 +147,13 @@ def _load(
     if names and len(names) == len(models):
         at = layer if layer is not None else getattr(dictionary, "layer", None)
         if at is not None:
-            configs = [AutoConfig.from_pretrained(name) for name in names]
+            configs = [load_config(name) for name in names]
             check_fit(configs, dictionary, at, hook_point or getattr(dictionary, "hook_point", None) or "resid_post")
         dtype = dtype or ("bfloat16" if place.type == "cuda" else "auto")
-        loaded: list[Any] = [AutoModelForCausalLM.from_pretrained(name, dtype=dtype) for name in names]
-        models = [model.to(place) for model in loaded]
+        models = [load_model(name, dtype, place) for name in names]
         tokenizer = names[-1] if tokenizer is None else tokenizer
     if isinstance(tokenizer, str | Path):
-        tokenizer = AutoTokenizer.from_pretrained(str(tokenizer))
+        tokenizer = load_tokenizer(tokenizer)
     featurizer = Featurizer(models, dictionary, tokenizer, layer, hook_point)
     if featurizer.tokenizer is None:
         raise ValueError("no tokenizer is known; give tokenizer=")

@@ -24,6 +24,7 @@ from tiny_dashboard.collect_state import (
 )
 from tiny_dashboard.examples import Example, FeatureStats
 from tiny_dashboard.logits import SAID
+from tiny_dashboard.pretrained import load_tokenizer
 from tiny_dashboard.sources.parquet import write_dataset
 from tiny_dashboard.text import TokenReader
 
@@ -114,12 +115,10 @@ def merge(shards: Sequence[str | Path], out: str | Path, *, tokenizer: Any = Non
             save_state(out, merge_parts(folders), merged, lines)
         return out
     if tokenizer is None or isinstance(tokenizer, str | Path):
-        from transformers import AutoTokenizer
-
         name = tokenizer or first["meta"].get("tokenizer")
         if name is None:
             raise ValueError("the shards do not name their tokenizer; give tokenizer=")
-        tokenizer = AutoTokenizer.from_pretrained(str(name))
+        tokenizer = load_tokenizer(name)
     state = out.with_name(out.name + ".merging")  # on the disk, since the dataset is written in two passes
     try:
         save_state(state, merge_parts(folders), merged)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from tiny_dashboard.feature_centric_dashboards import (
     AbstractOnlineFeatureCentricDashboard,
     OfflineFeatureCentricDashboard,
-    load_tokenizer,
 )
+from tiny_dashboard.pretrained import load_config, load_model, load_tokenizer
 
 if TYPE_CHECKING:
     from tiny_dashboard.dictionaries import Dictionary
@@ -157,8 +157,6 @@ class DashboardConfig:
                 f"the online tab needs a dictionary and its models; configured are dictionary {self.dictionary!r} and "
                 f"models {list(self.models)}"
             )
-        from transformers import AutoConfig
-
         from tiny_dashboard.activations import resolve_device
         from tiny_dashboard.dictionaries import load_dictionary
         from tiny_dashboard.featurizer import check_fit
@@ -170,23 +168,21 @@ class DashboardConfig:
         if layer is None:
             raise ValueError(f"{self.dictionary} does not say which layer it reads; set layer = N")
         # A mismatch is said before gigabytes of weights are loaded.
-        check_fit([AutoConfig.from_pretrained(name) for name in self.models], dictionary, layer, hook_point)
+        check_fit([load_config(name) for name in self.models], dictionary, layer, hook_point)
         return dictionary, layer, hook_point
 
     def open_online(self, max_acts: Mapping[int, float] | None = None) -> AbstractOnlineFeatureCentricDashboard:
         """Load models and dictionary; errors are those of `open_dictionary`."""
         dictionary, layer, hook_point = self.open_dictionary()
 
-        from transformers import AutoModelForCausalLM
-
         from tiny_dashboard.activations import resolve_device
         from tiny_dashboard.dashboard_implementations import FeaturizerDashboard
         from tiny_dashboard.featurizer import Featurizer
 
         device = resolve_device(self.device)
-        models: list[Any] = [AutoModelForCausalLM.from_pretrained(name, dtype=self.dtype) for name in self.models]
+        models = [load_model(name, self.dtype, device) for name in self.models]
         tokenizer = load_tokenizer(self.tokenizer or self.models[-1])
-        featurizer = Featurizer([model.to(device) for model in models], dictionary, tokenizer, layer, hook_point)
+        featurizer = Featurizer(models, dictionary, tokenizer, layer, hook_point)
         dashboard = FeaturizerDashboard(featurizer, self.window_size, max_acts)
         dashboard.max_new_tokens = self.max_new_tokens
         return dashboard

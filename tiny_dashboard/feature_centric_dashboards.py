@@ -19,6 +19,7 @@ import numpy as np
 from tiny_dashboard.card import card_html
 from tiny_dashboard.examples import Example, ExampleSource, FeatureStats, SourceInfo, check_example, check_feature
 from tiny_dashboard.highlight import COLORS, Color, Html, Passage, Track, examples_html, page, passage_html, share_scale
+from tiny_dashboard.pretrained import load_tokenizer
 from tiny_dashboard.static import assets
 from tiny_dashboard.text import EncodedText, TokenReader, encode_text, parse_features
 
@@ -586,13 +587,6 @@ class MaxActs(Mapping[int, float]):
 
     def __len__(self) -> int:
         return len(self._dashboard().features)
-
-
-def load_tokenizer(name: str | Path) -> Any:
-    """A tokenizer by its Hub id or folder."""
-    from transformers import AutoTokenizer
-
-    return AutoTokenizer.from_pretrained(str(name))
 
 
 def write_text(path: str | Path, text: str) -> Path:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tiny_dashboard.examples import ExampleSource, SourceInfo
+from tiny_dashboard.pretrained import load_tokenizer
 from tiny_dashboard.sources import open_examples
 from tiny_dashboard.sources.parquet import ParquetExamples, whole_folder, write_dataset
 
@@ -45,9 +46,7 @@ def convert(source: Any, folder: str | Path, *, tokenizer: Any = None, progress:
             "tokenizer='google/gemma-2-2b' (on the command line: --tokenizer google/gemma-2-2b)"
         )
     if isinstance(tokenizer, (str, Path)):
-        from transformers import AutoTokenizer
-
-        tokenizer = AutoTokenizer.from_pretrained(tokenizer)
+        tokenizer = load_tokenizer(tokenizer)
     known = {name: getattr(info, name) for name in ("tokenizer", "models", "dictionary", "layer", "hook_point")}
     metadata = {name: value for name, value in known.items() if value} | dict(info.extra)
     metadata.setdefault("converted_from", info.format)
