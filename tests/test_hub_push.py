@@ -64,6 +64,13 @@ def test_push_breaks_off_goes_on_and_replaces(hub, tmp_path, monkeypatch):
     assert sorted(hub.files("me/examples")) == left
 
 
+def test_why_a_large_file_was_not_taken_is_said(hub, tmp_path, monkeypatch):
+    hub.fail["^/put/"] = 413
+    folder = make_dataset(tmp_path / "one", range(2), monkeypatch)
+    broken = push(hub, folder, "import sys; from tiny_dashboard.cli import main; main(['push', *sys.argv[1:]])")
+    assert re.search("(examples|features)/00000.parquet'.*413 .*push again to go on", broken.stderr.splitlines()[-1])
+
+
 def test_only_datasets_are_pushed(tmp_path):
     with pytest.raises((FileNotFoundError, ValueError)):
         push_dataset(tmp_path, "me/examples")
