@@ -2,7 +2,8 @@
 
 It serves datasets from folders: their information, trees, files and byte ranges of these; large files are redirected.
 It counts requests and bytes, and can refuse, fail and cut short. Models and Spaces are served as well, and repositories
-can be made and written to by commits; large files come before their commit, by git LFS.
+can be made and written to by commits; large files come before their commit, by git LFS or by xet. Of the latter only
+the SHA-256 is seen here: hf_xet itself keeps them, in the folder `Hub.xet`.
 """
 
 import base64
@@ -64,9 +65,8 @@ class Hub:
         writer: the token that may make repositories and write to them.
         stored: large files by repository and SHA-256, with a commit or not yet.
         requests: what was asked, in order.
-        fail_once: `[(regular expression of a path, status)]`: each is answered once, in this order; None lets one
-            pass, 0 breaks the connection off.
-        fail: `{regular expression of a path: status}`; that status is answered instead.
+        fail: `{regular expression of a path: status}`; that status is answered instead; 0 breaks the connection off.
+        fail_once: `[(regular expression of a path, status)]`: each is answered once, in this order; None lets one pass.
         cut: answers to GETs of files break off after this many bytes, once for each True in the list.
     """
 
@@ -74,6 +74,7 @@ class Hub:
         self.datasets, self.requests, self.fail, self.cut = {}, [], {}, []
         self.writer, self.fail_once, self.stored = "hf_writer", [], {}
         self._commits = tempfile.TemporaryDirectory()
+        self.xet = f"{self._commits.name}/xet"
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_port}"
@@ -148,6 +149,8 @@ def _handler(hub):
                 self.json({"errors": [], "warnings": []})
             elif path == "/api/repos/create" or re.search(r"/preupload/|/commit/|\.git/info/lfs/", path):
                 self.write(path, body)
+            elif "/xet-write-token/" in path:
+                self.json({"accessToken": "xet", "exp": 2**32, "casUrl": f"local://{hub.xet}"})
             elif match := re.fullmatch(r"/put/(.+)/(\w+)", path):
                 hub.stored[match.groups()] = body
                 self.json({})
@@ -220,8 +223,10 @@ def _handler(hub):
                     path = value["path"]
                     if kind == "file":
                         changes[path] = base64.b64decode(value["content"])
+                    elif kind == "lfsFile":
+                        changes[path] = hub.stored.get((key, value["oid"]), value["oid"].encode())
                     else:
-                        changes[path] = hub.stored[key, value["oid"]] if kind == "lfsFile" else None
+                        changes[path] = None
                 hub.commit(key, changes)
                 answer = {"commitUrl": f"{hub.url}/{name}/commit/1", "commitOid": "1" * 40, "pullRequestUrl": None}
             return self.json(answer)

@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 import shutil
+from importlib.util import find_spec
 
 import pytest
 from hub_server import Dataset, Hub, is_large
@@ -35,7 +36,7 @@ def hub(bundle):
 
 @pytest.fixture(scope="module")
 def process(hub, tmp_path_factory):
-    # By git LFS: the client has no other way for large files where it may not use xet, and asks no server which.
+    # Large files go by git LFS, which the client uses only where it may not use xet; it asks no server which.
     client = Client(hub, tmp_path_factory.mktemp("home"), HF_TOKEN=TOKEN, HF_HUB_DISABLE_XET="1")
     client("from tiny_dashboard.deploy import deploy")
     client("import time; said = []; time.sleep = lambda seconds: None")  # it waits between its attempts
@@ -169,6 +170,36 @@ def test_large_files_that_break_off(hub, deploy, bundle, tmp_path):
         before, _ = sent(hub)
         deploy(f"me/s{status}", config)
         assert sorted(before + sent(hub)[0]) == large
+
+
+XET_READ = """
+import hf_xet
+with hf_xet.XetSession().new_file_download_group({store!r}) as group:
+    for number, known in enumerate(hf_xet.hash_files({files!r})):
+        group.start_download_file(hf_xet.XetFileInfo(known.hash, known.file_size), f"{to}/{{number}}")
+"""
+
+
+@pytest.mark.skipif(not find_spec("hf_xet"), reason="needs hf_xet, which huggingface_hub brings on most machines")
+def test_large_files_by_xet(hub, process, deploy, tmp_path):
+    process("from huggingface_hub import constants; constants.HF_HUB_DISABLE_XET = False")
+    hub.fail["/xet-write-token/"] = 403
+    try:
+        with pytest.raises(Refused, match="ConnectionError: the upload to me/xet broke off .*403 .*run it again"):
+            deploy("me/xet", None)
+        hub.fail.clear()
+        deploy("me/xet", None)
+    finally:
+        hub.fail.clear()
+        process("constants.HF_HUB_DISABLE_XET = True")
+    files = hub.files("spaces/me/xet")
+    large = [f for f in (PACKAGE / "demo").rglob("*") if f.is_file() and is_large(f.name, f.stat().st_size)]
+    process(XET_READ.format(store=f"local://{hub.xet}", files=[str(f) for f in large], to=tmp_path))
+    for number, file in enumerate(large):
+        content = file.read_bytes()
+        assert (tmp_path / f"{number}").read_bytes() == content
+        name = f"tiny_dashboard/{file.relative_to(PACKAGE).as_posix()}"
+        assert files[name].decode() == hashlib.sha256(content).hexdigest()
 
 
 def test_static(hub, deploy):
