@@ -1,8 +1,9 @@
 """A stand-in for the Hugging Face Hub on loopback, for the true clients: set HF_ENDPOINT to `Hub.url`.
 
-It serves datasets from folders: their information, trees, files and byte ranges of these; files ending in .parquet and
-.db are redirected, as large files are on the Hub. It counts requests and bytes, and can refuse, fail and cut short.
-Models and Spaces are served as well, and repositories can be made and written to, by commits of regular files.
+It serves datasets from folders: their information, trees, files and byte ranges of these; large files are redirected.
+It counts requests and bytes, and can refuse, fail and cut short. Models and Spaces are served as well, and repositories
+can be made and written to by commits; large files come before their commit, by git LFS or by xet. Of the latter only
+the SHA-256 is seen here: hf_xet itself keeps them, in the folder `Hub.xet`.
 """
 
 import base64
@@ -17,6 +18,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
+
+LARGE = (".parquet", ".safetensors", ".pt", ".npz", ".db")  # by git LFS, as are all of more than 10 MB
 
 
 class Request(NamedTuple):
@@ -60,16 +63,18 @@ class Hub:
     Attributes:
         datasets: `{"owner/name": Dataset}`; models and Spaces under "models/owner/name", "spaces/owner/name".
         writer: the token that may make repositories and write to them.
-        fail_once: `[(regular expression of a path, status)]`: each is answered once, in this order.
+        stored: large files by repository and SHA-256, with a commit or not yet.
         requests: what was asked, in order.
-        fail: `{regular expression of a path: status}`; that status is answered instead.
+        fail: `{regular expression of a path: status}`; that status is answered instead; 0 breaks the connection off.
+        fail_once: `[(regular expression of a path, status)]`: each is answered once, in this order; None lets one pass.
         cut: answers to GETs of files break off after this many bytes, once for each True in the list.
     """
 
     def __init__(self):
         self.datasets, self.requests, self.fail, self.cut = {}, [], {}, []
-        self.writer, self.fail_once = "hf_writer", []
+        self.writer, self.fail_once, self.stored = "hf_writer", [], {}
         self._commits = tempfile.TemporaryDirectory()
+        self.xet = f"{self._commits.name}/xet"
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_port}"
@@ -96,9 +101,9 @@ class Hub:
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             (folder / path).unlink() if content is None else (folder / path).write_bytes(content)
 
-    def files(self, name):
+    def files(self, name, commit=-1):
         """What a repository holds: `{path: content}`."""
-        folder = self.datasets[name].commits[-1]
+        folder = self.datasets[name].commits[commit]
         return {f.relative_to(folder).as_posix(): f.read_bytes() for f in folder.rglob("*") if f.is_file()}
 
     def taken(self, pattern="."):
@@ -123,29 +128,42 @@ def _handler(hub):
         def do_POST(self):
             self.answer()
 
+        def do_PUT(self):
+            self.answer()
+
         def answer(self):
-            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            length = int(self.headers.get("Content-Length") or 0)
             url = urlsplit(self.path)
             path = unquote(url.path)
             status = next((status for pattern, status in hub.fail.items() if re.search(pattern, path)), None)
-            if not status and hub.fail_once and re.search(hub.fail_once[0][0], path):
+            if status is None and hub.fail_once and re.search(hub.fail_once[0][0], path):
                 status = hub.fail_once.pop(0)[1]
+            if status == 0:
+                self.rfile.read(length // 2)
+                self.close_connection = True
+                return None
+            body = self.rfile.read(length)
             if status:
                 return self.send(status, b"{}", {"Retry-After": "0"} if status == 429 else {})
             if path == "/api/validate-yaml":
-                self.send(200, b'{"errors": [], "warnings": []}', {"Content-Type": "application/json"})
-            elif path == "/api/repos/create" or "/preupload/" in path or "/commit/" in path:
+                self.json({"errors": [], "warnings": []})
+            elif path == "/api/repos/create" or re.search(r"/preupload/|/commit/|\.git/info/lfs/", path):
                 self.write(path, body)
+            elif "/xet-write-token/" in path:
+                self.json({"accessToken": "xet", "exp": 2**32, "casUrl": f"local://{hub.xet}"})
+            elif match := re.fullmatch(r"/put/(.+)/(\w+)", path):
+                hub.stored[match.groups()] = body
+                self.json({})
             elif match := re.fullmatch(
                 r"/api/(datasets|models|spaces)/([^/]+/[^/]+)(?:/(revision|tree|paths-info)/([^/]+)(?:/(.*))?)?", path
             ):
                 what, name, kind, revision, inside = match.groups()
                 if found := self.find(_key(what, name), revision or "main"):
                     self.api(name, kind, *found, inside or "", body, parse_qs(url.query))
-            elif match := re.fullmatch(r"/(?:(datasets|spaces|large)/)?([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
-                what, name, revision, inside = match.groups()
-                if found := self.find(_key("datasets" if what == "large" else what or "models", name), revision):
-                    self.file(name, *found, inside, direct=what == "large")
+            elif match := re.fullmatch(r"(/large)?/(?:(datasets|spaces)/)?([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
+                direct, what, name, revision, inside = match.groups()
+                if found := self.find(_key(what or "models", name), revision):
+                    self.file(*found, inside, direct)
             else:
                 self.send(404, b"{}")
 
@@ -172,28 +190,46 @@ def _handler(hub):
                 what, name = asked["type"] + "s", f"{asked['organization']}/{asked['name']}"
                 answer = {"url": f"{hub.url}/{what}/{name}", "name": name}
                 if _key(what, name) in hub.datasets:
-                    return self.send(409, json.dumps(answer).encode(), {"Content-Type": "application/json"})
+                    return self.json(answer, 409)
                 hub.commit(_key(what, name), {"README.md": b"---\ntitle: Template\n---\nfrom the Hub"})
-                return self.send(200, json.dumps(answer).encode(), {"Content-Type": "application/json"})
-            what, name, step = re.fullmatch(r"/api/(\w+)/([^/]+/[^/]+)/(preupload|commit)/main", path).groups()
-            if not (found := self.find(_key(what, name), "main")):
+                return self.json(answer)
+            place = r"(?:/api)?/(?:(datasets|models|spaces)/)?([^/]+/[^/]+?)(?:\.git/info/lfs/objects)?/(\w+)(?:/main)?"
+            what, name, step = re.fullmatch(place, path).groups()
+            key = _key(what or "models", name)
+            if not (found := self.find(key, "main")):
                 return None
             if step == "preupload":
-                files = [file["path"] for file in json.loads(body)["files"]]
-                there = {f: found[1] / f for f in files}
-                answer = {
-                    "files": [
-                        {"path": f, "uploadMode": "regular", "shouldIgnore": False}
-                        | ({"oid": blob_id(there[f])} if there[f].is_file() else {})
-                        for f in files
-                    ]
-                }
+                answer = {"files": []}
+                for file in json.loads(body)["files"]:
+                    mode = "lfs" if is_large(file["path"], file["size"]) else "regular"
+                    answer["files"].append({"path": file["path"], "uploadMode": mode, "shouldIgnore": False})
+                    if (there := found[1] / file["path"]).is_file():
+                        answer["files"][-1]["oid"] = oid(there)
+            elif step == "batch":
+                verify = {"href": f"{hub.url}{path.removesuffix('batch')}verify"}
+                objects = [{"oid": o["oid"], "size": o["size"]} for o in json.loads(body)["objects"]]
+                for o in objects:
+                    if (key, o["oid"]) not in hub.stored:
+                        o["actions"] = {"upload": {"href": f"{hub.url}/put/{key}/{o['oid']}"}, "verify": verify}
+                answer = {"transfer": "basic", "objects": objects}
+            elif step == "verify":
+                asked = json.loads(body)
+                content = hub.stored[key, asked["oid"]]
+                good = [len(content), hashlib.sha256(content).hexdigest()] == [asked["size"], asked["oid"]]
+                return self.json({}, 200 if good else 422)
             else:
-                lines = [json.loads(line) for line in body.splitlines()[1:]]
-                changes = {x["value"]["path"]: x["value"].get("content") for x in lines}
-                hub.commit(_key(what, name), {p: c if c is None else base64.b64decode(c) for p, c in changes.items()})
+                changes = {}
+                for kind, value in (json.loads(line).values() for line in body.splitlines()[1:]):
+                    path = value["path"]
+                    if kind == "file":
+                        changes[path] = base64.b64decode(value["content"])
+                    elif kind == "lfsFile":
+                        changes[path] = hub.stored.get((key, value["oid"]), value["oid"].encode())
+                    else:
+                        changes[path] = None
+                hub.commit(key, changes)
                 answer = {"commitUrl": f"{hub.url}/{name}/commit/1", "commitOid": "1" * 40, "pullRequestUrl": None}
-            return self.send(200, json.dumps(answer).encode(), {"Content-Type": "application/json"})
+            return self.json(answer)
 
         def api(self, name, kind, sha, folder, inside, body, query):
             files = sorted(f for f in folder.rglob("*") if f.is_file())
@@ -203,11 +239,14 @@ def _handler(hub):
                     "path": f.relative_to(folder).as_posix(),
                     "rfilename": f.relative_to(folder).as_posix(),
                     "size": f.stat().st_size,
-                    "oid": etag(f),
-                    "blobId": etag(f),
+                    "oid": oid(f),
+                    "blobId": oid(f),
                 }
                 for f in files
             ]
+            for e in entries:
+                if is_large(e["path"], e["size"]):
+                    e["lfs"] = {"oid": e["oid"], "sha256": e["oid"], "size": e["size"], "pointerSize": 130}
             if kind == "tree":
                 folders = sorted({f.parent.relative_to(folder).as_posix() for f in files} - {"."})
                 entries += [{"type": "directory", "path": f, "oid": "0" * 40, "size": 0} for f in folders]
@@ -225,17 +264,17 @@ def _handler(hub):
             else:
                 answer = {"id": name, "sha": sha, "siblings": entries, "private": False, "gated": False, "tags": []}
                 answer |= {"author": name.split("/")[0], "lastModified": "2026-01-01T00:00:00.000Z", "disabled": False}
-            self.send(200, json.dumps(answer).encode(), {"Content-Type": "application/json"})
+            self.json(answer)
 
-        def file(self, name, sha, folder, inside, direct):
+        def file(self, sha, folder, inside, direct):
             file = folder / inside
             if not file.is_file():
                 return self.send(404, b"{}", {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": sha})
-            headers = {"ETag": f'"{etag(file)}"', "X-Repo-Commit": sha, "Accept-Ranges": "bytes"}
+            headers = {"ETag": f'"{oid(file)}"', "X-Repo-Commit": sha, "Accept-Ranges": "bytes"}
             size = file.stat().st_size
-            if file.suffix in (".parquet", ".db") and not direct:
-                headers |= {"X-Linked-Size": str(size), "X-Linked-ETag": f'"{etag(file)}"'}
-                return self.send(302, b"", headers | {"Location": f"{hub.url}/large/{name}/resolve/{sha}/{inside}"})
+            if is_large(inside, size) and not direct:
+                headers |= {"X-Linked-Size": str(size), "X-Linked-ETag": headers["ETag"]}
+                return self.send(302, b"", headers | {"Location": f"{hub.url}/large{self.path}"})
             status, first, last = 200, 0, size - 1
             if match := re.fullmatch(r"bytes=(\d*)-(\d*)", self.headers.get("Range", "")):
                 status = 206
@@ -248,6 +287,9 @@ def _handler(hub):
                 stream.seek(first)
                 content = stream.read(last + 1 - first)
             return self.send(status, content, headers)
+
+        def json(self, answer, status=200):
+            self.send(status, json.dumps(answer).encode(), {"Content-Type": "application/json"})
 
         def send(self, status, content, headers=None):
             self.send_response(status)
@@ -269,16 +311,18 @@ def _key(what, name):
     return name if what == "datasets" else f"{what}/{name}"
 
 
-def blob_id(file):
-    content = file.read_bytes()
-    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+def is_large(path, size):
+    return path.endswith(LARGE) or size > 10_000_000
 
 
-def etag(file):
+def oid(file):
+    """What the Hub knows a file by: SHA-256 where it is large, or else git's blob id."""
     return _hashed(file, file.stat().st_mtime_ns)
 
 
 @lru_cache
 def _hashed(file, _):
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    content = file.read_bytes()
+    if is_large(file.name, len(content)):
+        return hashlib.sha256(content).hexdigest()
+    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()

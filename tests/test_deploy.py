@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import re
 import shutil
+from importlib.util import find_spec
 
 import pytest
-from hub_server import Dataset, Hub
+from hub_server import Dataset, Hub, is_large
 from test_sources_hub import Client, Refused
+
+from tiny_dashboard.deploy import PACKAGE
 
 TOKEN = "hf_writer"
 CONFIG = """title = "My: SAE"
@@ -31,22 +36,24 @@ def hub(bundle):
 
 @pytest.fixture(scope="module")
 def process(hub, tmp_path_factory):
-    client = Client(hub, tmp_path_factory.mktemp("home"), HF_TOKEN=TOKEN)
+    # Large files go by git LFS, which the client uses only where it may not use xet; it asks no server which.
+    client = Client(hub, tmp_path_factory.mktemp("home"), HF_TOKEN=TOKEN, HF_HUB_DISABLE_XET="1")
     client("from tiny_dashboard.deploy import deploy")
-    client("said = []")
+    client("import time; said = []; time.sleep = lambda seconds: None")  # it waits between its attempts
     yield client
     client.close()
 
 
 @pytest.fixture
 def deploy(process, tmp_path):
-    """Deploys a config's text: `(url, host, embed, what was said)`."""
+    """Deploys a config's text, or the demo: `(url, host, embed, what was said)`."""
 
     def run(space, config=CONFIG, **options):
-        path = tmp_path / "dashboard.toml"
-        path.write_text(config)
+        path = config and str(tmp_path / "dashboard.toml")
+        if path:
+            (tmp_path / "dashboard.toml").write_text(config)
         process("said.clear()")
-        process(f"done = deploy({space!r}, {str(path)!r}, say=said.append, pause=0.01, **{options!r})")
+        process(f"done = deploy({space!r}, {path!r}, say=said.append, **{options!r})")
         return process("[done.url, done.host, done.embed, '\\n'.join(said)]")
 
     return run
@@ -54,6 +61,19 @@ def deploy(process, tmp_path):
 
 def front_matter(hub, space):
     return hub.files(f"spaces/{space}")["README.md"].decode()
+
+
+def sent(hub):
+    """What the Hub has taken since the last call: the SHA-256 of each large file, and how many commits."""
+    taken = [request for request in hub.taken() if request.status == 200]
+    large = [request.path.rpartition("/")[2] for request in taken if request.method == "PUT"]
+    return sorted(large), len([request for request in taken if "/commit/" in request.path])
+
+
+def large_files(folder):
+    """The SHA-256 of the files that are too large for a commit."""
+    files = [f.read_bytes() for f in folder.rglob("*") if f.is_file() and is_large(f.name, f.stat().st_size)]
+    return sorted(hashlib.sha256(content).hexdigest() for content in files)
 
 
 def test_a_new_space_gets_the_list_and_nothing_else(hub, deploy, tmp_path):
@@ -88,9 +108,10 @@ def test_an_update_keeps_what_others_put_there(hub, deploy):
     deploy("me/kept")
     card = front_matter(hub, "me/kept").replace("title: 'My: SAE'", "title: Theirs\nhf_oauth: true")
     hub.commit("spaces/me/kept", {"extra.py": b"theirs", "README.md": card.encode() + b"their words"})
-    hub.taken()
+    hub.commit("spaces/me/kept", {"theirs.safetensors": b"large", "tiny_dashboard/demo/theirs.parquet": b"too"})
     deploy("me/kept", CONFIG.replace("layer = 1", "layer = 1\nmax_examples = 5"))
     files = hub.files("spaces/me/kept")
+    assert files["theirs.safetensors"] == b"large" and files["tiny_dashboard/demo/theirs.parquet"] == b"too"
     assert files["extra.py"] == b"theirs" and b"max_examples" in files["dashboard.toml"]
     card = files["README.md"].decode()
     assert "title: Theirs" in card and "hf_oauth: true" in card and card.endswith("their words")
@@ -108,8 +129,6 @@ def test_a_broken_upload_is_tried_again_then_gone_on_with(hub, deploy, process):
     assert "tiny_dashboard/app.py" in hub.files("spaces/me/broken")
     n_commits = len(hub.datasets["spaces/me/broken"].commits)
     assert n_commits > 4
-    hub.fail_once[:] = [("/commit/", 200)] * 0
-    hub.taken()
     hub.fail["(?<!create)/commit/"] = 503
     with pytest.raises(Refused, match="ConnectionError: the upload to me/later broke off .*run it again"):
         deploy("me/later")
@@ -117,6 +136,70 @@ def test_a_broken_upload_is_tried_again_then_gone_on_with(hub, deploy, process):
     deploy("me/later")
     assert hub.files("spaces/me/later").keys() == hub.files("spaces/me/broken").keys()
     process("module.FILES_PER_COMMIT = 200")
+
+
+def test_the_demo_goes_by_git_lfs_and_once(hub, process, deploy):
+    sent(hub)
+    deploy("me/demo", None)
+    assert "UserWarning" not in process.stderr
+    files = hub.files("spaces/me/demo")
+    for file in (PACKAGE / "demo").rglob("*"):
+        if file.is_file() and "__pycache__" not in file.parts:
+            assert files[f"tiny_dashboard/{file.relative_to(PACKAGE).as_posix()}"] == file.read_bytes()
+    assert sent(hub) == (large_files(PACKAGE / "demo"), 1)
+    deploy("me/demo", None)
+    assert sent(hub) == ([], 0)
+
+
+def test_large_files_that_break_off(hub, deploy, bundle, tmp_path):
+    config = 'examples = "examples"\ntokenizer = "me/tokenizer"'
+    folder = shutil.copytree(bundle.root / "examples", tmp_path / "examples")
+    (folder / "large.bin").write_bytes(os.urandom(11_000_000))
+    large, name = large_files(folder), hashlib.sha256((folder / "large.bin").read_bytes()).hexdigest()
+    assert len(large) > 2
+    sent(hub)
+    hub.fail_once[:] = [("^/put/", 500), ("^/put/", 0), ("/commit/", 502)]
+    deploy("me/once", config)
+    assert not hub.fail_once and sent(hub) == (large, 1)
+    assert hub.files("spaces/me/once")["examples/large.bin"] == (folder / "large.bin").read_bytes()
+    for status in (500, 413, 0):
+        hub.fail[f"^/put/.*{name}"] = status
+        with pytest.raises(Refused, match=rf"ConnectionError: the upload to me/s{status} broke off .*large.bin.*again"):
+            deploy(f"me/s{status}", config)
+        hub.fail.clear()
+        before, _ = sent(hub)
+        deploy(f"me/s{status}", config)
+        assert sorted(before + sent(hub)[0]) == large
+
+
+XET_READ = """
+import hf_xet
+with hf_xet.XetSession().new_file_download_group({store!r}) as group:
+    for number, known in enumerate(hf_xet.hash_files({files!r})):
+        group.start_download_file(hf_xet.XetFileInfo(known.hash, known.file_size), f"{to}/{{number}}")
+"""
+
+
+@pytest.mark.skipif(not find_spec("hf_xet"), reason="needs hf_xet, which huggingface_hub brings on most machines")
+def test_large_files_by_xet(hub, process, deploy, tmp_path):
+    process("from huggingface_hub import constants; constants.HF_HUB_DISABLE_XET = False")
+    hub.fail["/xet-write-token/"] = 403
+    try:
+        with pytest.raises(Refused, match="ConnectionError: the upload to me/xet broke off .*403 .*run it again"):
+            deploy("me/xet", None)
+        hub.fail.clear()
+        deploy("me/xet", None)
+    finally:
+        hub.fail.clear()
+        process("constants.HF_HUB_DISABLE_XET = True")
+    files = hub.files("spaces/me/xet")
+    large = [f for f in (PACKAGE / "demo").rglob("*") if f.is_file() and is_large(f.name, f.stat().st_size)]
+    process(XET_READ.format(store=f"local://{hub.xet}", files=[str(f) for f in large], to=tmp_path))
+    for number, file in enumerate(large):
+        content = file.read_bytes()
+        assert (tmp_path / f"{number}").read_bytes() == content
+        name = f"tiny_dashboard/{file.relative_to(PACKAGE).as_posix()}"
+        assert files[name].decode() == hashlib.sha256(content).hexdigest()
 
 
 def test_static(hub, deploy):

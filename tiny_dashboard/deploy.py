@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from typing import Any
 
 from tiny_dashboard.config import DashboardConfig
 from tiny_dashboard.feature_centric_dashboards import OfflineFeatureCentricDashboard
+from tiny_dashboard.hub import what_it_met
 from tiny_dashboard.site import export_site
 
 MAX_BYTES = 1_000_000_000  # what a Space's repository may hold
@@ -300,7 +302,10 @@ def _commit(api: Any, space: str, group: Files, message: str, pause: float) -> N
     for attempt in range(ATTEMPTS):
         operations = [CommitOperationAdd(name, file) for name, file in group.items()]
         try:
-            api.create_commit(space, operations, commit_message=message, repo_type="space")
+            with warnings.catch_warnings():
+                # The client doubts that Parquet files belong in a Space; they are its examples.
+                warnings.filterwarnings("ignore", "It seems that you are about to commit a data file")
+                api.create_commit(space, operations, commit_message=message, repo_type="space")
             return
         except (HfHubHTTPError, HTTPError) as error:
             status = error.response.status_code if isinstance(error, HfHubHTTPError) else 503
@@ -316,7 +321,8 @@ def _may_write(space: str) -> Iterator[None]:
 
     try:
         yield
-    except (HfHubHTTPError, HTTPError) as error:
+    # An HTTPError is what a request met; the others come of large files, which the client has tried several times.
+    except (HTTPError, RuntimeError, ConnectionError, TimeoutError) as error:
         status = error.response.status_code if isinstance(error, HfHubHTTPError) else 503
         if status in (401, 403):
             raise PermissionError(
@@ -325,8 +331,7 @@ def _may_write(space: str) -> Iterator[None]:
         if status < 500 and status not in _PASSING:
             raise ValueError(f"the Hub refuses this upload to {space}: {error}") from error
         raise ConnectionError(
-            f"the upload to {space} broke off ({str(error).splitlines()[0]}); run it again: what is there is not sent "
-            "twice"
+            f"the upload to {space} broke off ({what_it_met(error)}); run it again: what is there is not sent twice"
         ) from error
 
 

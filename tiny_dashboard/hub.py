@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ def push_dataset(
     Raises:
         FileNotFoundError, ValueError: `folder` is no examples dataset.
         huggingface_hub.errors.HfHubHTTPError: the Hub refuses.
+        RuntimeError, ConnectionError: it does not take a large file.
     """
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
     from huggingface_hub.hf_api import RepoFile
@@ -59,9 +61,18 @@ def push_dataset(
             )
             api.create_commit(repo_id, operations, commit_message=message, repo_type="dataset")
     except Exception as error:
+        if isinstance(error, RuntimeError) and error.__cause__:
+            error.add_note(what_it_met(error.__cause__))
         error.add_note(f"what was uploaded stays on {url}; push again to go on")
         raise
     return url
+
+
+def what_it_met(error: BaseException) -> str:
+    """What broke an upload, in one line, without addresses: those that large files go to are signed."""
+    text = re.split(r"\n| for url ", str(error), maxsplit=1)[0] or type(error).__name__
+    # The client says of a large file which it is, and in the cause why it is not there.
+    return f"{text} {what_it_met(error.__cause__)}" if isinstance(error, RuntimeError) and error.__cause__ else text
 
 
 def _same(path: Path, remote: Any) -> bool:
