@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import copy
+import json
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from conftest import CONTEXT, DEAD, LAYER, N_FEATURES, PWN, make_model
 from html_tree import data_of, parse, passages_of, tokens_of
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from test_text import SlowByteLevel, byte_level
 
-from tiny_dashboard import CrosscoderOnlineFeatureDashboard, SAEOnlineFeatureDashboard, load_dictionary
+from tiny_dashboard import (
+    CrosscoderOnlineFeatureDashboard,
+    DashboardConfig,
+    SAEOnlineFeatureDashboard,
+    load_dictionary,
+)
 from tiny_dashboard.dashboard_implementations import FeaturizerDashboard
 from tiny_dashboard.featurizer import Featurizer
 from tiny_dashboard.highlight import COLORS, passage_html
@@ -288,6 +295,40 @@ def test_an_sae_reads_one_model(bundle):
         SAEOnlineFeatureDashboard(bundle.pair[0], bundle.dictionary, LAYER, tokenizer=bundle.tokenizer)
     with pytest.raises(ValueError, match="give layer="):
         SAEOnlineFeatureDashboard(bundle.pair[0], sae, tokenizer=bundle.tokenizer)
+
+
+def test_an_sae_of_a_checkpoint(bundle, tmp_path):
+    """From the file to the dashboard, as the config of an app names them."""
+    generator = torch.Generator().manual_seed(3)
+    encoder, decoder = torch.randn(40, 32, generator=generator), torch.randn(40, 32, generator=generator)
+    bias = torch.randn(32, generator=generator)
+    tensors = {"encoder.weight": encoder, "encoder.bias": torch.zeros(40), "W_dec": decoder, "b_dec": bias}
+    save_file(tensors, tmp_path / "sae.safetensors")
+    (tmp_path / "cfg.json").write_text(json.dumps({"k": 4, "d_in": 32, "num_latents": 40}))
+    config = DashboardConfig(
+        dictionary=str(tmp_path),
+        models=(str(bundle.root / "chat"),),
+        tokenizer=str(bundle.root / "tokenizer"),
+        layer=LAYER,
+        device="cpu",
+        dtype="float32",
+    )
+    by_config: Any = config.open_online()
+    sae = load_dictionary(tmp_path, device="cpu")
+    by_hand = SAEOnlineFeatureDashboard(bundle.pair[1], sae, LAYER, tokenizer=bundle.tokenizer)
+    for dashboard in (by_config, by_hand):
+        result = dashboard.analyze(TEXT, [3, 9], chat=True)
+        with torch.no_grad():
+            x = bundle.pair[1](torch.tensor([result.ids]), output_hidden_states=True).hidden_states[LAYER + 1][0]
+        pre = (x - bias) @ encoder.T
+        codes = pre.relu() * (pre >= pre.topk(4).values[:, -1:])
+        np.testing.assert_allclose(result.activations, codes[:, [3, 9]], atol=1e-4)
+        content = codes[~torch.tensor(result.passage.special)]
+        assert dashboard.top_features(TEXT, 3, chat=True).features == content.amax(0).topk(3).indices.tolist()
+        with pytest.raises(ValueError, match="a crosscoder of two models"):
+            dashboard.split_tracks(dashboard.encode(TEXT), 3)
+        steered = list(dashboard.respond(dashboard.encode(TEXT), max_new_tokens=4, steer=[(3, 9.0)]))
+        assert steered[-1].text.startswith(TEXT)
 
 
 def test_a_slow_tokenizer_without_bos_or_template(bundle):

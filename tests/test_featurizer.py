@@ -27,14 +27,14 @@ def pair():
     return base, chat
 
 
-def make_dictionary(folder, n_models=2, width=WIDTH, **options):
+def make_dictionary(folder, n_models=2, width=WIDTH, threshold=30.0, **options):
     torch.manual_seed(1)
     tensors = {
         "encoder.weight": torch.randn(n_models, width, N),
         "encoder.bias": torch.randn(N),
         "decoder.weight": torch.randn(n_models, N, width),
         "decoder.bias": torch.randn(n_models, width),
-        "threshold": torch.tensor(30.0),
+        "threshold": torch.tensor(threshold),
     }
     folder.mkdir(exist_ok=True)
     save_file(tensors, folder / "model.safetensors")
@@ -71,6 +71,26 @@ def test_features_and_shares(pair, tmp_path):
         )
     with pytest.raises(ValueError, match="feature 50 is out of range: the dictionary has 50"):
         featurizer.features(IDS, [50])
+
+
+@pytest.mark.parametrize("ids", [IDS, IDS[:1]])
+@pytest.mark.parametrize("hook_point", ["resid_post", "z"])
+def test_an_sae(pair, tmp_path, ids, hook_point):
+    dictionary, t = make_dictionary(tmp_path, 1, threshold=1.0, layer=LAYER, hook_point=hook_point)
+    featurizer = Featurizer(pair[0], dictionary)
+    x = featurizer.activations(ids)
+    assert x.shape == (len(ids), 1, WIDTH)
+    norm = t["decoder.weight"].norm(dim=2)[0]
+    parts = x[:, 0] @ t["encoder.weight"][0] * norm
+    full = (parts + t["encoder.bias"] * norm).relu()
+    full = full * (full > 1)
+    torch.testing.assert_close(featurizer.features(ids, [7, 0, 3]), full[:, [7, 0, 3]], atol=1e-4, rtol=1e-5)
+    shares = (parts * (full > 0))[:, [4, 1], None]
+    torch.testing.assert_close(featurizer.shares(ids, [4, 1]), shares, atol=1e-4, rtol=1e-5)
+    best = featurizer.top(ids, 3)
+    assert best.features == full.amax(0).topk(len(best.features)).indices.tolist() and best.features
+    assert best.token_features.shape[0] == len(ids)
+    torch.testing.assert_close(dictionary.get_activations(x, [5, 2]), full[:, [5, 2]], atol=1e-4, rtol=1e-5)
 
 
 def test_top(pair, crosscoder, monkeypatch):

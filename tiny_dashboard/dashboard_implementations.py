@@ -110,7 +110,13 @@ class FeaturizerDashboard(AbstractOnlineFeatureCentricDashboard):
         return getattr(self.featurizer.dictionary, "notes", ())
 
     def split_tracks(self, encoded: EncodedText, feature: int, names: Sequence[str] = ("base", "chat")) -> list[Track]:
-        """Each model's part of a crosscoder feature's activation, as two tracks: the two bands of a token."""
+        """Each model's part of a crosscoder feature's activation, as two tracks: the two bands of a token.
+
+        Raises:
+            ValueError: the dictionary reads one model only.
+        """
+        if len(self.featurizer.models) < len(names):
+            raise ValueError("a split needs a crosscoder of two models; this dictionary reads one")
         shares = self.featurizer.shares(encoded.ids, [feature])[:, 0].double().numpy()
         return [Track(f"feature {feature}, {name}", shares[:, m]) for m, name in enumerate(names)]
 

@@ -88,7 +88,7 @@ class Featurizer:
         models: a Hugging Face model (or a wrapper with `._model`), or [base, chat] for a crosscoder; each may be on
             a device of its own. They are put into eval mode.
         dictionary: a `Dictionary`; or any object with `get_activations(x[batch, n_models, d], select_features=…)`,
-            or with `encode(x[batch, d])`.
+            or with `encode(x[batch, d])`. Its codes may be sparse tensors, or what sparsify's own classes return.
         tokenizer: the models' tokenizer; a wrapper's `.tokenizer` where it is None.
         layer, hook_point: where the dictionary reads; None means what the dictionary says (then "resid_post").
 
@@ -155,7 +155,8 @@ class Featurizer:
         if not isinstance(self.dictionary, Dictionary):
             raise TypeError("shares need a dictionary of load_dictionary; this one only gives its activations")
         x = self.activations(ids)
-        fires = self.dictionary.encode(x, features) != 0
+        fires = self.dictionary.get_activations(x, features) != 0
+        x = x[:, 0] if self.dictionary.n_models == 1 else x
         return (self.dictionary.contributions(x, features) * fires[..., None]).float().cpu()
 
     @torch.no_grad()
@@ -255,14 +256,22 @@ class Featurizer:
             self.dictionary.check_features(features)
 
     @torch.no_grad()
-    def _encode(self, x: Tensor, features: list[int] | None = None) -> Tensor:
-        """`[seq, n_models, d]` -> `[seq, len(features)]` with whatever dictionary it is."""
-        if isinstance(self.dictionary, Dictionary):
-            return self.dictionary.encode(x, features)
+    def codes(self, x: Tensor, features: list[int] | None = None) -> Tensor:
+        """`[seq, n_models, d]` -> `[seq, len(features)]` with whatever dictionary it is; sparse where it gives that."""
         if hasattr(self.dictionary, "get_activations"):
             return self.dictionary.get_activations(x, select_features=features)
         codes = self.dictionary.encode(x[:, 0])
-        return codes if features is None else codes[:, features]
+        if hasattr(codes, "top_indices"):  # sparsify's: the k features of each token, and all pre-activations
+            token = torch.arange(len(x), device=self.device).repeat_interleave(codes.top_indices.shape[1])
+            where = torch.stack([token, codes.top_indices.flatten()])
+            codes = torch.sparse_coo_tensor(
+                where, codes.top_acts.flatten(), codes.pre_acts.shape, check_invariants=False
+            )
+        return codes if features is None else (codes.to_dense() if codes.is_sparse else codes)[:, features]
+
+    def _encode(self, x: Tensor, features: list[int] | None = None) -> Tensor:
+        codes = self.codes(x, features)
+        return codes.to_dense() if codes.is_sparse else codes
 
 
 def _with_hook(stream: Iterator[int], module: Any, push: Callable[[Tensor], Tensor], on_input: bool) -> Iterator[int]:

@@ -163,8 +163,8 @@ class Dictionary:
         return values if features is None or rows is not None else values[..., list(features)]
 
     def get_activations(self, x: Tensor, select_features: Features | None = None) -> Tensor:
-        """`encode` under the name that crosscoder classes use: x `[batch, n_models, d]`."""
-        return self.encode(x, select_features)
+        """`encode` under the name that crosscoder classes use: x `[batch, n_models, d_model]`, for one model too."""
+        return self.encode(x[:, 0] if x.shape[1:] == (1, self.d_model) else x, select_features)
 
     def contributions(self, x: Tensor, features: Features) -> Tensor:
         """Each model's part of the pre-activation, `[..., len(features), n_models]`, in units of the shown value.
@@ -224,7 +224,7 @@ class Dictionary:
     def _input(self, x: Tensor) -> Tensor:
         expected = (self.n_models, self.d_model)
         x = x.to(self.device, self.dtype)
-        if self.hook_point == "z" and x.ndim > 1 and x.shape[-2] * x.shape[-1] == self.d_model:
+        if self.hook_point == "z" and x.shape[-1] != self.d_model and x.ndim > 1:
             x = x.flatten(-2)  # [..., heads, d_head]
         if self.n_models == 1 and x.shape[-1:] == (self.d_model,):
             x = x.unsqueeze(-2)
