@@ -54,7 +54,7 @@ def batches_of(documents, sizes):
         at += size
 
 
-def feed(state: State, documents, sizes=(3,)) -> State:
+def feed(state: State, documents, sizes=(3,), *, sparse=False) -> State:
     for windows, before, after in batches_of(documents, sizes):
         length = max(len(w.tokens) for w in windows)
         codes = torch.zeros(len(windows), length, D)
@@ -75,7 +75,7 @@ def feed(state: State, documents, sizes=(3,)) -> State:
             resumed=before is not None and before.doc == windows[0].doc,
             continues=after is not None and after.doc == windows[-1].doc,
         )
-        state.add(codes, batch)
+        state.add(codes.flatten(0, 1).to_sparse() if sparse else codes, batch)
     return state
 
 
@@ -131,6 +131,12 @@ def test_equals_brute_force_ties_included(documents, sizes):
 @given(corpora(), st.lists(st.integers(1, 6), min_size=1, max_size=4), st.lists(st.integers(1, 6), min_size=1))
 def test_batches_do_not_matter(documents, sizes, other_sizes):
     assert bits(feed(empty(), documents, sizes)) == bits(feed(empty(), documents, other_sizes))
+
+
+@settings(max_examples=40, deadline=None)
+@given(corpora(), st.lists(st.integers(1, 6), min_size=1, max_size=4))
+def test_codes_that_arrive_sparse_give_the_same_bits(documents, sizes):
+    assert bits(feed(empty(), documents, sizes, sparse=True)) == bits(feed(empty(), documents, sizes))
 
 
 @settings(max_examples=40, deadline=None)
@@ -205,5 +211,6 @@ def test_nan_is_an_error():
     codes = torch.zeros(1, 2, D)
     codes[0, 1, 3] = math.nan
     batch = Batch(*(torch.tensor([0]),) * 2, torch.zeros(1, 2).int(), torch.ones(1, 2).bool(), torch.tensor([0]))
-    with pytest.raises(ValueError, match="NaN or infinite"):
-        state.add(codes, batch)
+    for arriving in (codes.flatten(0, 1).to_sparse(), codes):
+        with pytest.raises(ValueError, match="NaN or infinite"):
+            state.add(arriving, batch)

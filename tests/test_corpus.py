@@ -10,6 +10,8 @@ from collect_fixtures import CONTEXT, make_all, make_corpus, make_dictionary
 from test_collect import collect, files
 
 from tiny_dashboard.corpus import Batches, encode_chat, open_corpus, to_document
+from tiny_dashboard.dictionaries import load_dictionary
+from tiny_dashboard.featurizer import Featurizer
 from tiny_dashboard.sources import open_examples
 
 torch.set_num_threads(1)
@@ -186,10 +188,34 @@ def test_an_sae_and_any_object_that_encodes(setup, tmp_path):
         def encode(self, x):
             return sae.encode(x.float())
 
+    class Sparse:
+        def encode(self, x):
+            return sae.encode(x.float()).to_sparse()
+
     corpus = make_corpus(12)
     ours = collect((pair[0], sae, tokenizer), corpus, tmp_path / "a" / "out")
-    theirs = collect((pair[0], Plain(), tokenizer), corpus, tmp_path / "b" / "out", layer=1)
-    assert data(ours)["examples/00000.parquet"] == data(theirs)["examples/00000.parquet"]
+    for name, other in {"b": Plain(), "c": Sparse()}.items():
+        theirs = collect((pair[0], other, tokenizer), corpus, tmp_path / name / "out", layer=1)
+        assert data(ours)["examples/00000.parquet"] == data(theirs)["examples/00000.parquet"]
+
+
+def test_an_object_of_sparsify(setup, tmp_path):
+    sparsify = pytest.importorskip("sparsify")
+    pair, _, tokenizer = setup
+    torch.manual_seed(2)
+    coder = sparsify.SparseCoder(16, sparsify.SparseCoderConfig(num_latents=40, k=3), "cpu")
+    coder.save_to_disk(tmp_path / "layers.1")
+    corpus = make_corpus(12)
+    ours = load_dictionary(tmp_path / "layers.1", device="cpu", layer=1)
+    found = [
+        collect((pair[0], dictionary, tokenizer), corpus, tmp_path / name / "out", layer=1)
+        for name, dictionary in {"a": ours, "b": coder}.items()
+    ]
+    assert data(found[0])["examples/00000.parquet"] == data(found[1])["examples/00000.parquet"]
+    featurizers = [Featurizer(pair[0], dictionary, tokenizer, 1) for dictionary in (ours, coder)]
+    expected, other = (featurizer.features([5, 6, 7], range(40)) for featurizer in featurizers)
+    torch.testing.assert_close(other, expected)
+    assert featurizers[1].top([5, 6, 7], 5).features == featurizers[0].top([5, 6, 7], 5).features
 
 
 def test_documents_by_hand():

@@ -61,12 +61,14 @@ class Run:
             if batches.context > room:
                 raise ValueError(f"context is {batches.context}, and {model.config.model_type} takes {room} tokens")
         self.device = torch.device(featurizer.device)
+        # MPS has no kernels for some of what the state does with 64 bits; its memory is the CPU's anyway.
+        self.home = torch.device("cpu") if self.device.type == "mps" else self.device
         width = getattr(dictionary, "d_model", None) or models[0].get_input_embeddings().weight.shape[1]
         blank = torch.zeros(1, len(models), width, device=self.device, dtype=featurizer.dtype)
-        n_features = featurizer._encode(blank).shape[-1]
+        n_features = featurizer.codes(blank).shape[-1]
         self.has_shares = isinstance(dictionary, Dictionary) and len(models) > 1
         self.state = State.empty(
-            n_features, top_k, samples, batches.context, len(models) if self.has_shares else 0, self.device
+            n_features, top_k, samples, batches.context, len(models) if self.has_shares else 0, self.home
         )
         self.chunk = self._chunk(memory)
         self.settings = {
@@ -181,7 +183,7 @@ class Run:
             bar.update(self.at["n_seen"])
             bar.unpause()
             try:
-                for batch in _ahead(self.batches.iterate(self.at["block"], self.at["step"], self.at["digest"])):
+                for batch in self._ahead(self.batches.iterate(self.at["block"], self.at["step"], self.at["digest"])):
                     if self.limit is not None and self.at["n_seen"] >= self.limit:
                         break
                     whole = False
@@ -218,6 +220,24 @@ class Run:
                     raise KeyboardInterrupt("stopped; " + "".join(getattr(error, "__notes__", ()))) from None
                 raise
 
+    def _ahead(self, batches: Iterator[TokenBatch]) -> Iterator[TokenBatch]:
+        """Reads, tokenises and uploads the next batch while this one is used."""
+        stream = torch.cuda.Stream(self.home) if self.home.type == "cuda" else None
+
+        def read() -> TokenBatch | None:
+            with torch.cuda.stream(stream):
+                batch = next(batches, None)
+                moved = batch and batch._replace(windows=batch.windows.to(self.home))
+            if stream is not None:
+                stream.synchronize()  # then any stream may read it; `update` is done with it before it is freed
+            return moved
+
+        with ThreadPoolExecutor(1) as pool:
+            coming = pool.submit(read)
+            while (batch := coming.result()) is not None:
+                coming = pool.submit(read)
+                yield batch
+
     @torch.no_grad()
     def update(self, batch: TokenBatch) -> int:
         """Run the models on a batch and take in what they give; returns the number of tokens that count."""
@@ -227,21 +247,22 @@ class Run:
             for model in featurizer.models
         ]
         x = torch.stack([part.to(self.device, featurizer.dtype) for part in found], dim=-2)[:, batch.n_prefix :]
-        windows = batch.windows.to(self.device)
+        windows = batch.windows
         if self.outlier_norm is not None:
-            norm = x.float().norm(dim=-1)
+            norm = x.float().norm(dim=-1).to(self.home)
             usual = norm.masked_fill(~windows.keep[..., None], torch.nan).nanmedian(1, keepdim=True).values
             windows = windows._replace(keep=windows.keep & (norm <= self.outlier_norm * usual).all(-1))
 
         def share(window: Tensor, position: Tensor, feature: Tensor) -> Tensor:
-            return _shares(featurizer.dictionary, x[window, position], feature)
+            window, position, feature = (index.to(self.device) for index in (window, position, feature))
+            return _shares(featurizer.dictionary, x[window, position], feature).to(self.home)
 
         n_features = self.state.n_features
         flat = x.flatten(0, 1)
         for low in range(0, n_features, self.chunk):
             high = min(low + self.chunk, n_features)
-            codes = featurizer._encode(flat, None if self.chunk == n_features else list(range(low, high)))
-            codes = codes.view(*x.shape[:2], high - low)
+            codes = featurizer.codes(flat, None if self.chunk == n_features else list(range(low, high))).to(self.home)
+            codes = codes if codes.is_sparse else codes.view(*x.shape[:2], high - low)
             self.state.view(low, high).add(codes, windows, share if self.has_shares else None)
         return int(windows.keep.sum())
 
@@ -292,15 +313,6 @@ def _digest(tensor: Tensor | None) -> str | None:
         return None
     rows = tensor[:: max(1, len(tensor) // 16)].detach().float().cpu().contiguous()
     return hashlib.blake2b(rows.numpy().tobytes(), digest_size=8).hexdigest()
-
-
-def _ahead(batches: Iterator[TokenBatch]) -> Iterator[TokenBatch]:
-    """Reads and tokenises the next batch while this one is used."""
-    with ThreadPoolExecutor(1) as pool:
-        coming = pool.submit(next, batches, None)
-        while (batch := coming.result()) is not None:
-            coming = pool.submit(next, batches, None)
-            yield batch
 
 
 @contextmanager

@@ -248,37 +248,33 @@ class State:
         """Take in the activations of one batch of windows.
 
         Args:
-            codes: `[batch, seq, n_features]`; positions that do not count are set to 0 in place.
+            codes: `[batch, seq, n_features]`; positions that do not count are set to 0 in place. Codes that arrive
+                sparse, `[batch * seq, n_features]` in COO layout, stay sparse, and give the same bits.
             batch: see `Batch`.
             share: `(window [n], position [n], feature [n]) -> [n, n_models]`, each model's share at that token.
 
         Raises:
             ValueError: an activation is NaN or infinite.
         """
-        skip = (~batch.keep).nonzero(as_tuple=True)
-        codes[skip] = 0
-        value = codes.amax(1)
-        if not bool(torch.isfinite(value).all()):
+        found = (_sparse if codes.is_sparse else _dense)(codes, batch.keep)
+        if not bool(torch.isfinite(found.peak).all()):
             raise ValueError(
                 "the dictionary gave NaN or infinite activations; check the checkpoint, or run the model in bfloat16 "
                 "or float32 (float16 overflows on some models)"
             )
-        flat = codes.view(-1)
-        active = (flat > 0).nonzero().squeeze(1)
-        strength, feature = flat[active].float(), active % self.n_features
-        fixed = (strength.double() * FIXED_POINT).round().long()
-        self.total.index_add_(0, feature, fixed)
+        # Times a power of two and rounded, a float32 is still exact.
+        self.total.index_add_(0, found.feature, (found.strength * FIXED_POINT).round().long())
         # The exponent and the first bit of the fraction number the half octaves, exactly and on every device.
-        bins = (strength.view(torch.int32) >> 22) - 2 * (127 + FIRST_EXPONENT)
-        cell = feature * N_BINS + bins.clamp(0, N_BINS - 1)
+        bins = (found.strength.view(torch.int32) >> 22) - 2 * (127 + FIRST_EXPONENT)
+        cell = found.feature * N_BINS + bins.clamp(0, N_BINS - 1)
         self.histogram += torch.bincount(cell, minlength=self.histogram.numel()).view_as(self.histogram)
 
         def payload(feature: Tensor, window: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-            rows = codes[window, :, feature]
+            rows = found.rows(window, feature)
             shares = rows[:, :0] if share is None else share(window, rows.argmax(1), feature + self.first)
             return rows, batch.tokens[window], shares
 
-        value = _champions(value.float(), batch.groups)
+        value = _champions(found.peak.float(), batch.groups)
         last = int(batch.groups[-1])
         resumed = batch.groups == (0 if batch.resumed else -1)
         continues = batch.groups == (last if batch.continues else -1)
@@ -313,6 +309,49 @@ class State:
         for slots in (self.top, self.sample, self.open):
             slots.arrange(self.first)
         return self
+
+
+class _Found(NamedTuple):
+    """What a batch's codes say, whatever their layout.
+
+    Attributes:
+        peak: the largest code of each window, `[batch, D]`; below 0 or 0 where the feature does not fire.
+        strength, feature: the codes above 0 that count, `[n]`.
+        rows: `(window [n], feature [n]) -> [n, seq]`, for pairs of which none comes twice.
+    """
+
+    peak: Tensor
+    strength: Tensor
+    feature: Tensor
+    rows: Callable[[Tensor, Tensor], Tensor]
+
+
+def _dense(codes: Tensor, keep: Tensor) -> _Found:
+    codes[(~keep).nonzero(as_tuple=True)] = 0
+    flat = codes.view(-1)
+    active = (flat > 0).nonzero().squeeze(1)
+    feature = active % codes.shape[-1]
+    return _Found(codes.amax(1), flat[active].float(), feature, lambda window, chosen: codes[window, :, chosen])
+
+
+def _sparse(codes: Tensor, keep: Tensor) -> _Found:
+    (batch, seq), n_features = keep.shape, codes.shape[-1]
+    codes = codes.coalesce()
+    counts = keep.flatten()[codes.indices()[0]]
+    (token, feature), value = codes.indices()[:, counts], codes.values()[counts]
+    cell = token // seq * n_features + feature
+    peak = value.new_zeros(batch * n_features).scatter_reduce(0, cell, value, "amax").view(batch, n_features)
+
+    def rows(window: Tensor, chosen: Tensor) -> Tensor:
+        place = cell.new_full((batch * n_features,), -1)
+        place[window * n_features + chosen] = torch.arange(len(window), device=place.device)
+        mine = place[cell] >= 0
+        made = value.new_zeros(len(window), seq)
+        made[place[cell[mine]], token[mine] % seq] = value[mine]
+        return made
+
+    active = value > 0
+    return _Found(peak, value[active].float(), feature[active], rows)
 
 
 def _champions(value: Tensor, groups: Tensor) -> Tensor:
