@@ -137,7 +137,8 @@ def encode_chat(messages: Sequence[Mapping[str, str]], tokenizer: Any) -> tuple[
         text = tokenizer.apply_chat_template(list(messages), tokenize=False)
     except Exception as error:  # jinja's own errors, and what templates raise
         raise ValueError(f"the chat template does not take this conversation: {error}") from error
-    encoding = tokenizer(text, add_special_tokens=False, return_offsets_mapping=tokenizer.is_fast)
+    how = {"return_offsets_mapping": tokenizer.is_fast, "verbose": False}
+    encoding = tokenizer(text, add_special_tokens=False, **how)
     ids = list(encoding["input_ids"])
     written = bytearray(b"\1" * len(text))
     at = 0

@@ -266,12 +266,14 @@ def encode_text(text: str, tokenizer: Any, *, chat: bool = False, generation_pro
     maskable -= {tokenizer.unk_token_id} - {tokenizer.bos_token_id, tokenizer.eos_token_id}
     if not chat:
         plain = text.removeprefix(prefix)  # a BOS that was typed is the one that the tokenizer adds
-        ids = list(tokenizer(plain)["input_ids"])
+        # Not verbose: that a text is longer than the model reads is said, or handled, where the model is.
+        ids = list(tokenizer(plain, verbose=False)["input_ids"])
         if not ids:
             raise ValueError(f"the tokenizer makes no token of {_show(text)}: write more")
         return EncodedText(plain, ids, [token in maskable for token in ids])
     formatted, of_turn = _format_chat(text.split("<eot>"), tokenizer, generation_prompt)
-    encoding = tokenizer(formatted, add_special_tokens=False, return_offsets_mapping=tokenizer.is_fast)
+    how = {"return_offsets_mapping": tokenizer.is_fast, "verbose": False}
+    encoding = tokenizer(formatted, add_special_tokens=False, **how)
     ids = list(encoding["input_ids"])
     if tokenizer.is_fast:
         spans = encoding["offset_mapping"]
@@ -282,7 +284,7 @@ def encode_text(text: str, tokenizer: Any, *, chat: bool = False, generation_pro
         for token, (start, end) in zip(ids, spans, strict=True)
     ]
     plain = formatted.removeprefix(prefix)
-    return EncodedText(plain if list(tokenizer(plain)["input_ids"]) == ids else formatted, ids, special)
+    return EncodedText(plain if list(tokenizer(plain, verbose=False)["input_ids"]) == ids else formatted, ids, special)
 
 
 def _prefix_ids(tokenizer: Any) -> list[int]:
