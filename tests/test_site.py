@@ -143,8 +143,8 @@ def test_the_whole_folder_or_nothing(tmp_path, bundle, monkeypatch):
             raise ConnectionError("the Hub went away")
         return original(*args, **how)
 
-    original = OfflineFeatureCentricDashboard.fragment
-    monkeypatch.setattr(OfflineFeatureCentricDashboard, "fragment", fails)
+    original = OfflineFeatureCentricDashboard.read
+    monkeypatch.setattr(OfflineFeatureCentricDashboard, "read", fails)
     with pytest.raises(ConnectionError):
         export_site(dashboard, tmp_path / "site")
     assert list(tmp_path.iterdir()) == []

@@ -182,23 +182,25 @@ class OfflineFeatureCentricDashboard:
         examples = self.examples(feature_idx, max_examples)
         if mask_special:
             examples = sorted(map(self._masked, examples), key=lambda e: (-(e.quantile or 0), -e.max_activation))
-        bands = {e.quantile for e in examples if e.quantile is not None}
-        passages = []
-        for example in examples:
-            known = _ids_or_pieces(example)
-            texts, chips = self._reader.read(example.tokens if len(example.tokens) else known)
-            track = Track(f"feature {feature_idx}", example.activations, color)
-            group = "" if len(bands) < 2 or example.quantile is None else f"band {example.quantile}"
-            if group and example.quantile == max(bands):
-                group = "strongest"
-            special = [token in self._special for token in known]
-            passages.append(Passage(texts, [track], chips, example.token_ids, special, group=group))
         if scale == "feature" and not mask_special:
             stats = self.stats(feature_idx)
             # The strongest example of all may not be among those shown.
             known_peaks = [*(e.max_activation for e in examples), (stats.max_activation if stats else None) or 0.0]
             limit = max((float(peak) for peak in known_peaks if peak > 0), default=None)
-        return list(zip(examples, passages if scale == "example" else share_scale(passages, limit), strict=True))
+        bands = {e.quantile for e in examples if e.quantile is not None}
+        passages = []
+        for example in examples:
+            known = _ids_or_pieces(example)
+            texts, chips = self._reader.read(example.tokens if len(example.tokens) else known)
+            track = Track(f"feature {feature_idx}", example.activations, color, scale=limit)
+            group = "" if len(bands) < 2 or example.quantile is None else f"band {example.quantile}"
+            if group and example.quantile == max(bands):
+                group = "strongest"
+            special = () if self._special.isdisjoint(known) else [token in self._special for token in known]
+            passages.append(Passage(texts, [track], chips, example.token_ids, special, group=group))
+        if scale == "feature" and limit is None:
+            passages = share_scale(passages)
+        return list(zip(examples, passages, strict=True))
 
     def fragment(self, feature_idx: int, *, window_size: int | None = None, view: str = "lines", **how: Any) -> Html:
         """The examples as an HTML fragment; `how` goes to `read`."""
@@ -606,7 +608,8 @@ def write_text(path: str | Path, text: str) -> Path:
 
 def _ids_or_pieces(example: Example) -> Any:
     """An example's vocabulary ids where it has them, else its token pieces."""
-    return example.tokens if example.token_ids is None else np.asarray(example.token_ids).tolist()
+    ids = example.token_ids
+    return example.tokens if ids is None else ids if isinstance(ids, list) else np.asarray(ids).tolist()
 
 
 def _scale_limit(scale: Any, words: Sequence[str | None]) -> float | None:

@@ -140,7 +140,8 @@ def share_scale(passages: Sequence[Passage], limit: float | None = None) -> list
     largest: dict[str, float] = {}
     for passage in passages:
         for track in passage.tracks:
-            largest[track.name] = max(largest.get(track.name, 0.0), _largest(np.abs(track.array())))
+            so_far = largest.get(track.name, 0.0)
+            largest[track.name] = float(np.fmax.reduce(np.abs(track.array()), initial=so_far))
     return [replace(p, tracks=[replace(t, scale=limit or largest[t.name] or None) for t in p.tracks]) for p in passages]
 
 
@@ -273,7 +274,7 @@ class _Ink:
     """A highlighted track, ready to be drawn.
 
     `shown` holds the values that are coloured, by position, and `shades` their colours as `#rrggbbaa`; `ends` are the
-    absolute values of full colour above and below zero.
+    absolute values of full colour above and below zero, and `most` the largest ones there are.
     """
 
     track: Track
@@ -282,6 +283,7 @@ class _Ink:
     shades: dict[int, str]
     colors: tuple[str, str]
     ends: tuple[float, float]
+    most: tuple[float, float]
 
 
 def _inks(passage: Passage) -> list[_Ink]:
@@ -297,18 +299,19 @@ def _ink(track: Track, place: int) -> _Ink:
     if track.scale is not None and not (math.isfinite(track.scale) and track.scale > 0):
         raise ValueError(f"the scale of track {track.name!r} is {track.scale}; give a number above 0, or None")
     colors = _color(track.color, COLORS[place]), _color(track.negative_color, NEGATIVE_COLORS[place])
-    at = np.flatnonzero(np.nan_to_num(values))
-    shown = values[at]
-    ends = (track.scale or _largest(shown), track.scale or _largest(-shown))
-    below = (shown < 0).astype(int)
-    full = np.array([end or 1.0 for end in ends])[below]
-    strength = np.minimum(np.abs(shown), full) / full
-    strongest = 255 * np.array([max_alpha(color) for color in colors])[below]
-    # A faint floor: what fires at all can be seen.
-    alpha = np.maximum(1, np.round(strongest * (0.06 + 0.94 * strength))).astype(int)
-    drawn = zip(at.tolist(), below.tolist(), alpha.tolist(), strict=True)
-    shades = {p: f"{colors[side]}{opacity:02x}" for p, side, opacity in drawn}
-    return _Ink(track, values, dict(zip(at.tolist(), shown.tolist(), strict=True)), shades, colors, ends)
+    at = np.flatnonzero(np.abs(values) > 0)
+    shown = dict(zip(at.tolist(), values[at].tolist(), strict=True))
+    most = max([0.0, *shown.values()]), -min([0.0, *shown.values()])
+    ends = float(track.scale or most[0]), float(track.scale or most[1])
+    strongest = [255 * max_alpha(color) for color in colors]
+    shades = {}
+    for position, value in shown.items():
+        below = value < 0
+        strength = min(abs(value), ends[below]) / ends[below]
+        # A faint floor: what fires at all can be seen.
+        alpha = max(1, round(strongest[below] * (0.06 + 0.94 * strength)))
+        shades[position] = f"{colors[below]}{alpha:02x}"
+    return _Ink(track, values, shown, shades, colors, ends, most)
 
 
 def _tokens(passage: Passage, inks: list[_Ink]) -> tuple[list[str], dict[str, Any]]:
@@ -330,11 +333,10 @@ def _tokens(passage: Passage, inks: list[_Ink]) -> tuple[list[str], dict[str, An
             raise ValueError(f"{len(ids)} token ids for {n} tokens; give one for each token")
         data["id"] = " ".join(map(str, ids))  # one string is cheaper to write and to parse than a list
     text = _BETWEEN.join(passage.tokens)
-    # Escaped as one string: a call for each token would be most of the cost.
-    parts = _escape(text).split(_BETWEEN)
+    # Made as one string: a call for each token would be most of the cost.
+    parts = f"<i>{_escape(text)}</i>".replace(_BETWEEN, f"</i>{_BETWEEN}<i>").split(_BETWEEN)
     if len(parts) != n:
-        parts = [_escape(token) for token in passage.tokens]
-    parts = [f"<i>{part}</i>" for part in parts]
+        parts = [f"<i>{_escape(token)}</i>" for token in passage.tokens]
     # The few texts that HTML cannot hold go to the script, for copying and for the tooltip.
     if not _is_plain(text) and _UNHTML.search(text):
         data["x"] = {i: token for i, token in enumerate(passage.tokens) if _UNHTML.search(token)}
@@ -344,7 +346,7 @@ def _tokens(passage: Passage, inks: list[_Ink]) -> tuple[list[str], dict[str, An
         parts[at] = f'{parts[at][:-4]}<b data-x="{escape(chip)}"></b></i>'
     if len(passage.special) not in (0, n):
         raise ValueError(f"{len(passage.special)} marks of special tokens for {n} tokens; give one for each token")
-    for at in np.flatnonzero(passage.special).tolist():
+    for at in (at for at, special in enumerate(passage.special) if special):
         parts[at] = f'<i class="td-s"{parts[at][2:]}'
     for at, background, title in _marks(inks):
         parts[at] = f'<i style="background:{background}" title="{title}"{parts[at][2:]}'
@@ -403,9 +405,7 @@ def _peak(passage: Passage, inks: list[_Ink]) -> int:
         if not 0 <= passage.peak < n:
             raise ValueError(f"peak is {passage.peak} in a passage of {n} tokens")
         return passage.peak
-    if inks and not np.isnan(inks[0].values).all():
-        return int(np.nanargmax(inks[0].values))
-    return 0
+    return int(np.argmax(np.fmax(inks[0].values, -np.inf))) if inks and n else 0
 
 
 def _legend(all_inks: Iterable[list[_Ink]]) -> str:
@@ -416,7 +416,7 @@ def _legend(all_inks: Iterable[list[_Ink]]) -> str:
             ends.setdefault(ink.track.name, []).append(ink)
     out = []
     for name, inks in ends.items():
-        highest, lowest = max(_largest(i.values) for i in inks), max(_largest(-i.values) for i in inks)
+        highest, lowest = (max(ink.most[side] for ink in inks) for side in (0, 1))
         if not highest and not lowest:
             out.append(f"<span>{plain_text(name)}: never active</span>")
             continue
@@ -471,11 +471,6 @@ def plain_text(text: str) -> str:
 def _list(values: Any) -> list[Any]:
     """Plain numbers. A tensor's own tolist() spares importing torch, and knows every device and dtype."""
     return values.tolist() if hasattr(values, "tolist") else list(values)
-
-
-def _largest(values: np.ndarray) -> float:
-    """The largest value above zero; 0 where there is none."""
-    return float(np.fmax.reduce(values, initial=0.0))
 
 
 def _over(color: str, ground: str, alpha: float) -> tuple[float, ...]:

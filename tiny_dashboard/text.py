@@ -9,9 +9,9 @@ from __future__ import annotations
 import operator
 import re
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache, partial
 from itertools import accumulate, chain, pairwise
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 # The printable alphabet of byte-level BPE (bytes_to_unicode in openai/gpt-2's encoder.py): visible Latin-1 characters
 # stand for their own byte, and 256, 257, … for the other bytes in their order.
@@ -74,12 +74,14 @@ class TokenReader:
     def __init__(self, tokenizer: Any = None) -> None:
         self._tokenizer = tokenizer
         self._literal: set[str] = set()
-        self._piece_of: dict[int, str] = {}
         if tokenizer is None:
             return
         self._backend = getattr(tokenizer, "backend_tokenizer", None)
         self._vocab = tokenizer.get_vocab() if self._backend is None else {}
         self._scheme = _scheme_of(tokenizer)
+        # Each token of the vocabulary is looked up, and read, once.
+        self._piece = cache(self._find_piece)
+        self._part = cache(partial(self._read_piece, self._scheme))
         # Added tokens are literal, but for those that are not special and stand in the model's own vocabulary too:
         # Gemma adds "▁▁" for a run of spaces.
         in_model = self._backend.model.token_to_id if self._backend is not None else lambda piece: None
@@ -101,8 +103,7 @@ class TokenReader:
         scheme = self._scheme if known else _scheme_by_marks(pieces)
         if known and scheme == "other":
             return TokenTexts(self._joined(pieces), {})
-        part_of = {piece: piece if piece in self._literal else _part(piece, scheme) for piece in set(pieces)}
-        parts = [part_of[piece] for piece in pieces]
+        parts = list(map(self._part if known else partial(self._read_piece, scheme), pieces))
         if self._tokenizer is not None and scheme == self._scheme and self._adds_space:
             self._drop_added_spaces(parts, pieces)
         return _complete_characters(parts)
@@ -114,17 +115,18 @@ class TokenReader:
         tokens = list(tokens)
         if all(isinstance(token, str) for token in tokens):
             return tokens, self._tokenizer is not None and all(map(self._knows, set(tokens)))
-        for token in tokens:
-            if not hasattr(token, "__index__"):
-                raise TypeError(f"tokens are all ids or all pieces, in one flat list; {_show(token)} is among them")
+        try:
+            ids = list(map(operator.index, tokens))
+        except TypeError as error:
+            other = next((token for token in tokens if not hasattr(token, "__index__")), tokens[0])
+            raise TypeError(
+                f"tokens are all ids or all pieces, in one flat list; {_show(other)} is among them"
+            ) from error
         if self._tokenizer is None:
             raise ValueError("token ids can be read only with their tokenizer: pass tokenizer=, or give token pieces")
-        ids = list(map(operator.index, tokens))
-        for token_id in set(ids).difference(self._piece_of):  # `-` would go through all that is known
-            self._piece_of[token_id] = self._piece(token_id)
-        return [self._piece_of[token_id] for token_id in ids], True
+        return list(map(self._piece, ids)), True
 
-    def _piece(self, token_id: int) -> str:
+    def _find_piece(self, token_id: int) -> str:
         # A fast vocabulary may have holes, so its ids may exceed its size; a slow one makes up a piece for any id.
         size = len(self._tokenizer)
         end = size if self._backend is None else 2**31
@@ -135,6 +137,9 @@ class TokenReader:
                 "these ids were made with another tokenizer"
             )
         return piece
+
+    def _read_piece(self, scheme: str, piece: str) -> str | bytes:
+        return piece if piece in self._literal else _part(piece, scheme)
 
     def _knows(self, piece: str) -> bool:
         try:
@@ -205,6 +210,8 @@ def _part(piece: str, scheme: str) -> str | bytes:
 
 def _complete_characters(parts: list[str | bytes]) -> TokenTexts:
     """Give each character to the token that completes it, and U+FFFD to the last token of bytes that none completes."""
+    if bytes not in set(map(type, parts)):
+        return TokenTexts(cast(list[str], parts), {})
     texts: list[str] = []
     chips: dict[int, str] = {}
     pending, holder = b"", 0  # the bytes of a character that has begun, and the last token that holds some of them
