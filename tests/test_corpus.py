@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
 from collect_fixtures import CONTEXT, make_all, make_corpus, make_dictionary
+from hub_server import Dataset, Hub
 from test_collect import collect, files
+from test_sources_hub import Client, Refused
 
 from tiny_dashboard.corpus import Batches, encode_chat, open_corpus, to_document
 from tiny_dashboard.dictionaries import load_dictionary
@@ -100,6 +103,42 @@ def test_long_documents_give_one_example(setup, tmp_path):
     many = collect(setup, ["the cat and the dog " * 400], tmp_path / "many", one_per_document=False)
     source = open_examples(many)
     assert max(len(source[f]) for f in source) > 2
+
+
+def asked(hub):
+    """Names of the files whose contents were asked for since the last call."""
+    return {request.path.rsplit("/", 1)[1][:11] for request in hub.taken("parquet") if request.status == 206}
+
+
+def test_a_hub_dataset_is_streamed_and_a_resumed_run_reads_only_the_rest(setup, tmp_path):
+    """With the true client. A file in the middle fails; what was read before it is not asked for again."""
+    from datasets import Dataset as Rows
+
+    corpus = make_corpus(60)
+    texts = [document if isinstance(document, str) else "the cat" for document in corpus]
+    for n in range(6):
+        rows = [{"id": i, "text": text} for i, text in enumerate(texts[10 * n : 10 * n + 10])]
+        Rows.from_list(rows).to_parquet(tmp_path / "data" / f"train-{n:05d}-of-00006.parquet")
+    with Hub() as hub:
+        hub.datasets["me/corpus"] = Dataset(tmp_path / "data")
+        home = tmp_path / "home"
+        home.mkdir()
+        client = Client(hub, home, PYTHONPATH=str(Path(__file__).parent))
+        client(
+            "import torch; from pathlib import Path; from test_collect import collect; from test_corpus import make_all"
+        )
+        client(f"torch.set_num_threads(1); setup = make_all(Path({str(tmp_path)!r}))")
+        run = f"str(collect(setup, 'me/corpus', {str(tmp_path / 'out')!r}, block_size=4, resume=True))"
+        hub.fail["train-00004"] = 404
+        with pytest.raises(Refused):
+            client(run)
+        assert asked(hub) == {f"train-{n:05d}" for n in range(4)} and not (tmp_path / "out").exists()
+        hub.fail.clear()
+        client(run)
+        again = asked(hub)  # of the first file the columns, and where the run goes on the file before
+        assert {"train-00004", "train-00005"} <= again and "train-00001" not in again
+        client.close()
+    assert data(tmp_path / "out") == data(collect(setup, texts, tmp_path / "local" / "out", block_size=4))
 
 
 BAD = {

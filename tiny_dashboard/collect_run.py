@@ -101,7 +101,15 @@ class Run:
             "one_example_per_document": batches.one_per_document,
             "dtype": str(models[0].dtype).removeprefix("torch."),
         }
-        self.at: dict[str, Any] = {"block": 0, "step": 0, "digest": None, "n_seen": 0, "n_tokens": 0, "documents": 0}
+        self.at: dict[str, Any] = {
+            "block": 0,
+            "step": 0,
+            "digest": None,
+            "stream": None,
+            "n_seen": 0,
+            "n_tokens": 0,
+            "documents": 0,
+        }
 
     def _chunk(self, memory: float | None) -> int:
         """How many features are encoded at a time; batches are made smaller where the dictionary needs all at once."""
@@ -156,7 +164,7 @@ class Run:
             mine = self.state.view(part.first, part.first + part.n_features).tensors()
             for name, tensor in part.tensors().items():
                 mine[name].copy_(tensor)
-        self.at = saved["at"]
+        self.at |= saved["at"]
 
     def save(self) -> None:
         """Save the state, so that `start` finds it.
@@ -183,7 +191,8 @@ class Run:
             bar.update(self.at["n_seen"])
             bar.unpause()
             try:
-                for batch in self._ahead(self.batches.iterate(self.at["block"], self.at["step"], self.at["digest"])):
+                at = (self.at[name] for name in ("block", "step", "digest", "stream"))
+                for batch in self._ahead(self.batches.iterate(*at)):
                     if self.limit is not None and self.at["n_seen"] >= self.limit:
                         break
                     whole = False
@@ -192,6 +201,7 @@ class Run:
                         "block": batch.block,
                         "step": batch.step + 1,
                         "digest": batch.digest,
+                        "stream": batch.stream,
                         "n_seen": self.at["n_seen"] + batch.n_tokens,
                         "n_tokens": self.at["n_tokens"] + n_kept,
                         "documents": batch.documents,

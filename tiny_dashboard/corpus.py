@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import count, islice, pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -44,6 +44,7 @@ class TokenBatch(NamedTuple):
         n_tokens: tokens without padding.
         documents: about how many documents of the corpus lie before the end of this batch.
         digest: of the block's texts, to tell on resuming that the corpus is the same.
+        stream: where the block begins in a streamed dataset, as that says it; None elsewhere.
     """
 
     ids: Tensor
@@ -55,6 +56,16 @@ class TokenBatch(NamedTuple):
     n_tokens: int
     documents: int
     digest: str
+    stream: dict[str, Any] | None
+
+
+class Block(NamedTuple):
+    """Documents that are handled together; `first` is the number of the first one, `stream` as in `TokenBatch`."""
+
+    number: int
+    first: int
+    rows: list[Any]
+    stream: dict[str, Any] | None = None
 
 
 def open_corpus(source: Any, *, split: str = "train", subset: str | None = None) -> Iterable[Any]:
@@ -194,13 +205,16 @@ class Batches:
         """Documents of the whole corpus; 0 where that is not known."""
         return len(self.corpus) if hasattr(self.corpus, "__len__") else 0
 
-    def iterate(self, block: int = 0, step: int = 0, expected: str | None = None) -> Iterator[TokenBatch]:
-        """The batches from batch `step` of block `block` on.
+    def iterate(
+        self, block: int = 0, step: int = 0, expected: str | None = None, stream: dict[str, Any] | None = None
+    ) -> Iterator[TokenBatch]:
+        """The batches from batch `step` of block `block` on; with `stream`, what lies before is not read again.
 
         Raises:
             ValueError: that block has another digest than `expected`; see also `to_document` and `encode_chat`.
         """
-        for number, first, rows in self._blocks(block):
+        for found in self._blocks(block, stream):
+            number, first, rows, _ = found
             digest = hashlib.blake2b(digest_size=16)
             windows = self._pack(self._documents(first, rows, digest))
             if number == block and expected not in (None, digest.hexdigest()):
@@ -211,33 +225,34 @@ class Batches:
                     before = batches[i - 1][-1] if i else None
                     after = batches[i + 1][0] if i + 1 < len(batches) else None
                     documents = first + len(rows) * (i + 1) // len(batches)
-                    yield self._tensors(batch, before, after, (number, i), documents, digest.hexdigest())
+                    place = {"block": number, "step": i, "documents": documents, "digest": digest.hexdigest()}
+                    yield self._tensors(batch, before, after, place | {"stream": found.stream})
 
-    def _blocks(self, start: int) -> Iterator[tuple[int, int, list[Any]]]:
-        """`(block, number of its first document, its rows)` from block `start` on."""
+    def _blocks(self, start: int, stream: dict[str, Any] | None) -> Iterator[Block]:
+        """This shard's blocks from block `start` on."""
         size = self.block_size
-        numbers = (n for n in range(start, 2**62) if n % self.num_shards == self.shard)
+        numbers = (n for n in count(start) if n % self.num_shards == self.shard)
         if hasattr(self.corpus, "__len__") and hasattr(self.corpus, "__getitem__"):
             n_documents = len(self.corpus)
             for number in numbers:
                 if number * size >= n_documents:
                     return
                 end = min(number * size + size, n_documents)
-                yield number, number * size, [self.corpus[i] for i in range(number * size, end)]
+                yield Block(number, number * size, [self.corpus[i] for i in range(number * size, end)])
             return
-        rows: list[Any] = []
-        count = 0
-        for row in self._rows():
-            number = count // size
-            count += 1
-            if number < start or number % self.num_shards != self.shard:
-                continue
-            rows.append(row)
-            if count % size == 0:
-                yield number, count - size, rows
-                rows = []
-        if rows:
-            yield count // size, count - len(rows), rows
+        from datasets import IterableDataset
+
+        streamed: Any = self.corpus if isinstance(self.corpus, IterableDataset) else None
+        if stream is not None:
+            streamed.load_state_dict(stream)
+        rows = self._rows()
+        for number in count(0 if stream is None else start):
+            place = streamed and streamed.state_dict()
+            block = list(islice(rows, size))
+            if block and number >= start and number % self.num_shards == self.shard:
+                yield Block(number, number * size, block, place)
+            if len(block) < size:
+                return
 
     def _rows(self) -> Iterator[Any]:
         try:
@@ -310,9 +325,7 @@ class Batches:
         batch: list[Window],
         before: Window | None,
         after: Window | None,
-        place: tuple[int, int],
-        documents: int,
-        digest: str,
+        place: dict[str, Any],
     ) -> TokenBatch:
         length = max(len(w.ids) for w in batch)
         tokens = torch.full((len(batch), length), -1, dtype=torch.int32)
@@ -338,7 +351,7 @@ class Batches:
             resumed=same and before is not None and before.doc == batch[0].doc,
             continues=same and after is not None and after.doc == batch[-1].doc,
         )
-        return TokenBatch(ids, is_token.long(), n_prefix, windows, *place, int(is_token.sum()), documents, digest)
+        return TokenBatch(ids, is_token.long(), n_prefix, windows, n_tokens=int(is_token.sum()), **place)
 
 
 def _text_hash(window: Window) -> int:
