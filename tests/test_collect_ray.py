@@ -14,11 +14,12 @@ import pytest
 import torch
 from collect_fixtures import make_all, make_corpus
 
+from tiny_dashboard.cli import main
 from tiny_dashboard.collect import collect_examples
 from tiny_dashboard.collect_ray import collect_on_ray
 
 torch.set_num_threads(1)
-OPTIONS = {"context": 12, "top_k": 3, "samples": 2, "batch_size": 2, "block_size": 4, "layer": 1, "device": "cpu"}
+OPTIONS = {"context": 12, "top_k": 3, "samples": 2, "batch_size": 32, "layer": 1, "device": "cpu"}
 
 
 @pytest.fixture
@@ -28,7 +29,7 @@ def names(tmp_path):
     for name, model in zip(("base", "chat"), pair):
         model.save_pretrained(tmp_path / name)
     tokenizer.save_pretrained(tmp_path / "tokenizer")
-    rows = [{"text": document} for document in make_corpus(150) if isinstance(document, str)]
+    rows = [{"text": document} for document in make_corpus(1800) if isinstance(document, str)]
     (tmp_path / "corpus.jsonl").write_text("\n".join(map(json.dumps, rows)))
     models = [str(tmp_path / "base"), str(tmp_path / "chat")]
     return (models, str(tmp_path / "dictionary"), str(tmp_path / "corpus.jsonl")), str(tmp_path / "tokenizer")
@@ -45,13 +46,16 @@ def workers():
 
 
 def test_a_lost_worker_changes_nothing(names, tmp_path):
+    """From the command line, as a node of a cluster runs it."""
     ray = pytest.importorskip("ray")
     killed = []
 
     def kill_one():
         while not list((tmp_path / "ray").glob("out.shards/*.state/meta.json")):
             time.sleep(0.02)
-        pid = next(workers())
+        while not (busy := list(workers())):
+            time.sleep(0.02)
+        pid = busy[0]
         os.kill(pid, signal.SIGKILL)
         killed.append(pid)
 
@@ -60,16 +64,16 @@ def test_a_lost_worker_changes_nothing(names, tmp_path):
         threading.Thread(target=kill_one, daemon=True).start()
         (models, dictionary, corpus), tokenizer = names
         out = tmp_path / "ray" / "out"
-        found = collect_on_ray(
-            models, dictionary, corpus, out, tokenizer=tokenizer, num_shards=6, checkpoint_minutes=0, **OPTIONS
-        )
+        words = ["collect", "--ray", "--num-shards=6", "--save-every=0", f"--out={out}", f"--tokenizer={tokenizer}"]
+        words += [f"--dictionary={dictionary}", f"--corpus={corpus}", *(f"--model={model}" for model in models)]
+        assert main([*words, *(f"--{name.replace('_', '-')}={value}" for name, value in OPTIONS.items())]) == 0
     finally:
         ray.shutdown()
     assert killed
     assert [path.name for path in out.parent.iterdir()] == ["out"]
     single = collect_examples(models, dictionary, corpus, tmp_path / "single", tokenizer=tokenizer, **OPTIONS)
     for file in ("examples/00000.parquet", "features/00000.parquet"):
-        assert (found / file).read_bytes() == (single / file).read_bytes()
+        assert (out / file).read_bytes() == (single / file).read_bytes()
 
 
 def test_without_ray(names, tmp_path, monkeypatch):
