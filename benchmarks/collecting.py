@@ -22,6 +22,7 @@ from tiny_dashboard.dictionaries import load_dictionary
 from tiny_dashboard.featurizer import Featurizer
 
 VOCABULARY, ACTIVE = 4096, 50
+LIMITS = {"demo": 0.8, "gemma": 0.7}  # of the bare forward passes and encode, at least
 
 
 def documents(n_tokens: int, seed: int = 0) -> list[str]:
@@ -125,7 +126,8 @@ def speed(kind: str, n_features: int, device: str, n_tokens: int, batch_size: in
         seconds, base = min(t for t, _ in times), min(b for _, b in times)
         print(
             f"{kind}, {n_features:,} features, {device}, {tokens:,} tokens, {active:.0f} active: "
-            f"{tokens / seconds:,.0f} tokens/s, {base / seconds:.2f} of the bare forward pass and encode",
+            f"{tokens / seconds:,.0f} tokens/s, {base / seconds:.2f} of the bare forward pass and encode "
+            f"(limit {LIMITS[kind]})",
             flush=True,
         )
 
@@ -168,9 +170,15 @@ def run() -> None:
         speed("gemma", 65_536, "cuda", 600_000, batch_size=64)
     else:
         print("no GPU here: the limit for Gemma-2-2B's shape (at least 0.7) is not measured")
-    for n_features in (16_384, 65_536, 131_072):
+    sizes, rates = (16_384, 65_536, 131_072), []
+    for n_features in sizes:
         peak, state, rate = memory(n_features, 3_000)
-        size = f"{n_features:,} features: the state is {state / 2**20:,.0f} MiB"
-        print(f"{size}, the peak {peak / state:.2f} of it, {rate:,.0f} tokens/s", flush=True)
-    rates = [memory(16_384, n)[2] for n in (3_000, 12_000)]
-    print(f"four times the tokens: {rates[1] / rates[0]:.2f} of the tokens a second")
+        rates.append(rate)
+        print(
+            f"{n_features:,} features: the state is {state / 2**20:,.0f} MiB, the peak {peak / state:.2f} of it; "
+            f"{rate:,.0f} tokens/s, for each feature {rate * n_features / (rates[0] * sizes[0]):.2f} of the work a "
+            f"second that {sizes[0]:,} get (1: linear)",
+            flush=True,
+        )
+    longer = memory(sizes[0], 12_000)[2]
+    print(f"four times the tokens: {longer / rates[0]:.2f} of the tokens a second (1: linear)")
