@@ -255,12 +255,13 @@ def test_defaults_of_collect_are_those_of_the_function(monkeypatch, tiny):
     assert {name: value or None for name, value in called.items()} == {name: defaults[name] or None for name in called}
     options = ["--layer", 3, "--hook", "mlp_out", "--tokenizer", "t", "--column", "x", "--split", "test", "--tokens", 9]
     options += ["--which", "width=16k", "--which", "l0=71", "--batch-size", 2, "--packed", "--memory", 1.5, "--resume"]
-    options += ["--subset", "en", "--samples", 0, "--outlier-norm", 0, "--save-every", 0.5]
+    options += ["--no-bos", "--subset", "en", "--samples", 0, "--outlier-norm", 0, "--save-every", 0.5]
     tiny("collect", *words, *options, "--shard", 1, "--num-shards", 4, "--top-k", 5, "--context", 6, "--device", "cpu")
     assert called == {
         "given": (["m"], "d", "c", Path("o")),
         "layer": 3,
         "hook_point": "mlp_out",
+        "bos": False,
         "subset": "en",
         "samples": 0,
         "outlier_norm": None,

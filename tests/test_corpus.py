@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from collect_fixtures import CONTEXT, make_all, make_corpus, make_dictionary
+from collect_fixtures import CONTEXT, make_all, make_corpus, make_dictionary, make_tokenizer
 from hub_server import Dataset, Hub
 from test_collect import collect, files
 from test_sources_hub import Client, Refused
+from tokenizers import processors
 
 from tiny_dashboard.corpus import Batches, encode_chat, open_corpus, to_document
 from tiny_dashboard.dictionaries import load_dictionary
@@ -86,6 +88,36 @@ def test_windows_hold_every_token_once(setup, packed):
         assert flat == [token for ids in content for token in [*ids, setup[2].bos_token_id]]
     else:
         assert flat == [token for ids in content for token in ids]
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("bos", [False, True])
+def test_bos_as_asked_for(setup, packed, bos):
+    plain = make_tokenizer()
+    plain.backend_tokenizer.post_processor = processors.ByteLevel()  # adds no BOS, as GPT-2's does not
+    corpus, seen = make_corpus(), []
+    for tokenizer in (setup[2], plain):
+        batches = list(Batches(corpus, tokenizer, context=CONTEXT, batch_size=3, packed=packed, bos=bos).iterate())
+        assert all(batch.n_prefix == bos for batch in batches)
+        assert not bos or all((batch.ids[:, 0] == tokenizer.bos_token_id).all() for batch in batches)
+        tokens = [row[row >= 0].tolist() for batch in batches for row in batch.windows.tokens]
+        assert max(map(len, tokens)) == CONTEXT - bos
+        seen.append(tokens)
+    assert seen[0] == seen[1]
+    with pytest.raises(ValueError, match="the tokenizer has none; give bos=False"):
+        plain.bos_token = None
+        Batches(corpus, plain, context=CONTEXT, batch_size=3, bos=True)
+
+
+def test_bos_as_the_dictionary_was_trained(setup, tmp_path):
+    pair, dictionary, tokenizer = setup
+    corpus = make_corpus(12)
+    for name, options in {"a": {"bos": False}, "b": {}}.items():
+        without = replace(dictionary, prepend_bos=None if options else False)
+        collect((pair, without, tokenizer), corpus, tmp_path / name / "out", **options)
+    assert data(tmp_path / "a" / "out") == data(tmp_path / "b" / "out")
+    assert open_examples(tmp_path / "b" / "out").info.extra["bos"] == "none"
+    assert data(tmp_path / "a" / "out") != data(collect(setup, corpus, tmp_path / "c" / "out"))
 
 
 def test_a_million_tokens_in_one_document(setup):

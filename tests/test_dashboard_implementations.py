@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -329,6 +330,10 @@ def test_an_sae_of_a_checkpoint(bundle, tmp_path):
             dashboard.split_tracks(dashboard.encode(TEXT), 3)
         steered = list(dashboard.respond(dashboard.encode(TEXT), max_new_tokens=4, steer=[(3, 9.0)]))
         assert steered[-1].text.startswith(TEXT)
+    without = SAEOnlineFeatureDashboard(
+        bundle.pair[1], replace(sae, prepend_bos=False), LAYER, tokenizer=bundle.tokenizer
+    )
+    assert without.encode(TEXT).ids == by_hand.encode(TEXT).ids[1:]  # read as the dictionary was trained
 
 
 def test_a_slow_tokenizer_without_bos_or_template(bundle):

@@ -384,6 +384,22 @@ def added_special(tokenizer) -> set[int]:
     return {number for number, token in tokenizer.added_tokens_decoder.items() if token.special}
 
 
+@pytest.mark.parametrize("name", ["byte-level", "byte-level with BOS", "slow byte-level", "first"])
+@pytest.mark.parametrize("chat", [False, True])
+def test_bos_as_asked_for(name, chat):
+    tokenizer = EXACT[name]()
+    usual = encode_text("Hello é", tokenizer, chat=chat)
+    with_bos, without = (encode_text("Hello é", tokenizer, chat=chat, bos=bos) for bos in (True, False))
+    bos = tokenizer.bos_token_id
+    if bos is None:
+        assert with_bos == without == usual
+        return
+    assert with_bos.ids == [bos, *without.ids] and without.ids[0] != bos and usual in (with_bos, without)
+    assert with_bos.special == [True, *without.special]
+    assert with_bos.text in (without.text, tokenizer.bos_token + without.text)
+    assert encode_text(tokenizer.bos_token, tokenizer, bos=False).ids == [bos]  # there is nothing else to read
+
+
 def test_bos_is_never_doubled():
     for tokenizer in (byte_level(bos=True), sentencepiece("prepend"), sentencepiece("first")):
         once = encode_text("the fox", tokenizer)

@@ -191,6 +191,9 @@ def collect(
     tokens: Annotated[int | None, typer.Option(metavar="N", help="Stop after so many tokens.")] = None,
     batch_size: Annotated[int, typer.Option(help="Windows in a batch.")] = 32,
     packed: Annotated[bool, typer.Option("--packed", help="Fill windows over the ends of documents.")] = False,
+    bos: Annotated[
+        bool | None, typer.Option("--bos/--no-bos", help="BOS before every window; else as the dictionary says.")
+    ] = None,
     outlier_norm: Annotated[float, typer.Option(help="Leave out tokens of so many median norms; 0: none.")] = 10,
     memory: Annotated[float | None, typer.Option(metavar="GB", help="Gigabytes for state and codes.")] = None,
     shard: Annotated[int, typer.Option(metavar="I", help="Which part of the corpus, from 0.")] = 0,
@@ -220,6 +223,7 @@ def collect(
         "max_tokens": tokens,
         "batch_size": batch_size,
         "packed": packed,
+        "bos": bos,
         "outlier_norm": outlier_norm or None,
         "checkpoint_minutes": save_every,
         "memory": None if memory is None else memory * 1e9,

@@ -40,6 +40,7 @@ def collect_examples(
     max_tokens: int | None = None,
     batch_size: int = 32,
     packed: bool = False,
+    bos: bool | None = None,
     one_per_document: bool = True,
     mask_special: bool = True,
     outlier_norm: float | None = 10.0,
@@ -72,6 +73,8 @@ def collect_examples(
         max_tokens: stop at the end of the batch that reaches so many; shards divide it among them.
         batch_size: windows of full length in a batch.
         packed: fill windows over the ends of documents, instead of padding.
+        bos: whether a BOS stands before every window; None: as the dictionary was trained, where it says so, else as
+            the tokenizer or the chat template puts it.
         one_per_document: a feature keeps only the best window of a document; always only one of identical windows.
         mask_special: special tokens and what the chat template writes do not count. BOS and padding never do.
         outlier_norm: tokens whose activation norm exceeds so many medians of their window do not count; None: all do.
@@ -104,12 +107,16 @@ def collect_examples(
         raise ValueError(f"shard {shard} of {num_shards} does not exist; shards are numbered from 0")
     out = Path(out).absolute()
     featurizer = _load(models, dictionary, tokenizer, layer, hook_point, device, dtype, which or {})
+    trained = getattr(featurizer.dictionary, "prepend_bos", None)
+    if bos is None and not (trained and featurizer.tokenizer.bos_token_id is None):
+        bos = trained
     batches = Batches(
         open_corpus(corpus, split=split, subset=subset),
         featurizer.tokenizer,
         context=context,
         batch_size=batch_size,
         packed=packed,
+        bos=bos,
         one_per_document=one_per_document,
         mask_special=mask_special,
         column=column,

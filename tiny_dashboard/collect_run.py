@@ -32,7 +32,7 @@ WORKING_MEMORY = 2**30  # for the codes of a batch, where nothing else is said
 BYTES_PER_CODE = 16  # pre-activation, code, comparison, and what the activation function makes on the way
 LEAST_FEATURES = 64  # fewer at once would take forever
 SHARES_AT_ONCE = 4096
-BATCH_SETTINGS = "context batch_size packed one_per_document mask_special column block_size num_shards"
+BATCH_SETTINGS = "context batch_size packed bos one_per_document mask_special column block_size num_shards"
 PROBE = "def f(x):\n\treturn 'Ünïcode' # 12345"  # its ids tell tokenizers apart
 
 

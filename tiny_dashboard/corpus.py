@@ -178,6 +178,7 @@ class Batches:
         one_per_document: a feature keeps only the best window of each document.
         mask_special: BOS, chat template and other special tokens do not count.
         column: where rows have several.
+        bos: whether a BOS stands before every window; None: as the tokenizer, or the chat template, puts it.
         block_size: documents handled together.
         shard, num_shards: blocks `shard`, `shard + num_shards`, … only.
     """
@@ -190,16 +191,18 @@ class Batches:
     one_per_document: bool = True
     mask_special: bool = True
     column: str | None = None
+    bos: bool | None = None
     block_size: int = 256
     shard: int = 0
     num_shards: int = 1
 
     def __post_init__(self) -> None:
         self.n_short = self.n_documents = 0
-        ids = list(self.tokenizer("x")["input_ids"])
-        bos = getattr(self.tokenizer, "bos_token_id", None)
-        self.bos: Any = bos
-        self.adds_bos = bos is not None and ids[:1] == [bos]
+        self.bos_id: Any = getattr(self.tokenizer, "bos_token_id", None)
+        if self.bos and self.bos_id is None:
+            raise ValueError("a BOS is asked for before every window, and the tokenizer has none; give bos=False")
+        adds = self.bos_id is not None and list(self.tokenizer("x")["input_ids"])[:1] == [self.bos_id]
+        self.adds_bos = adds if self.bos is None else self.bos
 
     def __len__(self) -> int:
         """Documents of the whole corpus; 0 where that is not known."""
@@ -276,9 +279,10 @@ class Batches:
                     _, ids, special = encode_text(document, self.tokenizer)
             except ValueError as error:
                 raise ValueError(f"document {number}: {error}") from error
-            bos = ids[:1] == [self.bos]
+            bos = ids[:1] == [self.bos_id]
             if bos:
                 ids, special = ids[1:], special[1:]
+            bos = bos if self.bos is None else self.bos
             self.n_documents += 1
             if len(ids) < 2:
                 self.n_short += 1
@@ -297,7 +301,7 @@ class Batches:
                 ]
             return sorted(windows, key=lambda w: (w.single, -len(w.ids) if w.single else 0, w.doc, w.start))
         stream: list[tuple[int, bool, int, int]] = []
-        separator = self.bos if self.adds_bos else self.tokenizer.eos_token_id
+        separator = self.bos_id if self.adds_bos else self.tokenizer.eos_token_id
         for doc, ids, masked, _ in documents:
             stream += zip(ids, masked, [doc] * len(ids), range(len(ids)), strict=True)
             if separator is not None:
@@ -338,7 +342,7 @@ class Batches:
         n_prefix = int(batch[0].bos)
         if n_prefix:
             one = torch.ones(len(batch), 1, dtype=torch.long)
-            ids, is_token = torch.cat([one * self.bos, ids], 1), torch.cat([one.bool(), is_token], 1)
+            ids, is_token = torch.cat([one * self.bos_id, ids], 1), torch.cat([one.bool(), is_token], 1)
         # Without the limit of one for a document each window counts as a document of its own.
         changes = [not self.one_per_document or a.doc != b.doc for a, b in pairwise(batch)]
         same = self.one_per_document

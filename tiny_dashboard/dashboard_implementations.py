@@ -13,7 +13,7 @@ from tiny_dashboard.feature_centric_dashboards import AbstractOnlineFeatureCentr
 from tiny_dashboard.featurizer import Featurizer, TopFeatures
 from tiny_dashboard.highlight import Color, Track
 from tiny_dashboard.logits import DecoderView
-from tiny_dashboard.text import EncodedText
+from tiny_dashboard.text import EncodedText, encode_text
 
 
 class FeaturizerDashboard(AbstractOnlineFeatureCentricDashboard):
@@ -44,7 +44,8 @@ class FeaturizerDashboard(AbstractOnlineFeatureCentricDashboard):
         return getattr(self.featurizer.dictionary, "n_features", None)
 
     def encode(self, text: str, *, chat: bool = False, generation_prompt: bool = False) -> EncodedText:
-        encoded = super().encode(text, chat=chat, generation_prompt=generation_prompt)
+        bos = getattr(self.featurizer.dictionary, "prepend_bos", None)
+        encoded = encode_text(text, self.tokenizer, chat=chat, generation_prompt=generation_prompt, bos=bos)
         self.featurizer.check_text(encoded.text)
         return encoded
 

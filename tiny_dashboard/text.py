@@ -246,7 +246,9 @@ def _complete_characters(parts: list[str | bytes]) -> TokenTexts:
     return TokenTexts(texts, chips)
 
 
-def encode_text(text: str, tokenizer: Any, *, chat: bool = False, generation_prompt: bool = False) -> EncodedText:
+def encode_text(
+    text: str, tokenizer: Any, *, chat: bool = False, generation_prompt: bool = False, bos: bool | None = None
+) -> EncodedText:
     """Tokenise a prompt once, with BOS as the tokenizer adds it by itself, and never twice.
 
     Args:
@@ -254,6 +256,8 @@ def encode_text(text: str, tokenizer: Any, *, chat: bool = False, generation_pro
         tokenizer: a Hugging Face tokenizer, fast or slow.
         chat: format the turns with the tokenizer's chat template.
         generation_prompt: with `chat`, end with the header of the assistant's turn, where the last turn is the user's.
+        bos: whether a BOS stands first, whatever the tokenizer does: a dictionary is read as it was trained. A
+            tokenizer that has no BOS adds none.
 
     Raises:
         ValueError: the text is empty, has an empty turn or a lone surrogate, or the chat template is missing or fails.
@@ -277,7 +281,7 @@ def encode_text(text: str, tokenizer: Any, *, chat: bool = False, generation_pro
         ids = list(tokenizer(plain, verbose=False)["input_ids"])
         if not ids:
             raise ValueError(f"the tokenizer makes no token of {_show(text)}: write more")
-        return EncodedText(plain, ids, [token in maskable for token in ids])
+        return _with_bos(EncodedText(plain, ids, [token in maskable for token in ids]), tokenizer, bos)
     formatted, of_turn = _format_chat(text.split("<eot>"), tokenizer, generation_prompt)
     how = {"return_offsets_mapping": tokenizer.is_fast, "verbose": False}
     encoding = tokenizer(formatted, add_special_tokens=False, **how)
@@ -291,7 +295,18 @@ def encode_text(text: str, tokenizer: Any, *, chat: bool = False, generation_pro
         for token, (start, end) in zip(ids, spans, strict=True)
     ]
     plain = formatted.removeprefix(prefix)
-    return EncodedText(plain if list(tokenizer(plain, verbose=False)["input_ids"]) == ids else formatted, ids, special)
+    text = plain if list(tokenizer(plain, verbose=False)["input_ids"]) == ids else formatted
+    return _with_bos(EncodedText(text, ids, special), tokenizer, bos)
+
+
+def _with_bos(encoded: EncodedText, tokenizer: Any, bos: bool | None) -> EncodedText:
+    text, ids, special = encoded
+    token = tokenizer.bos_token_id
+    if bos is None or token is None or (ids[0] == token) == bos or ids == [token]:
+        return encoded
+    if bos:
+        return EncodedText(tokenizer.bos_token + text, [token, *ids], [True, *special])
+    return EncodedText(text, ids[1:], special[1:])
 
 
 def _prefix_ids(tokenizer: Any) -> list[int]:

@@ -40,9 +40,8 @@ class ZeroGpuFeaturizer:
         self.models, self.tokenizer, self.check_text = featurizer.models, featurizer.tokenizer, featurizer.check_text
         # The decoder side would compute here, where there is no GPU: only what is plain is passed on.
         known = featurizer.dictionary
-        self.dictionary = SimpleNamespace(
-            n_features=getattr(known, "n_features", None), notes=getattr(known, "notes", ())
-        )
+        plain = {"n_features": None, "notes": (), "prepend_bos": None}
+        self.dictionary = SimpleNamespace(**{name: getattr(known, name, lacking) for name, lacking in plain.items()})
         return self
 
     def features(self, ids: Sequence[int], features: Sequence[int]) -> torch.Tensor:

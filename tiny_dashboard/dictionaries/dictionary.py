@@ -90,7 +90,8 @@ class Dictionary:
         prepare: input normalisation of `[..., n_models, d]`, None for none.
         code_norm: decoder norms `[F, n_models]` to the scaling of the shown value, None for none.
         output_scale: `[n_models]`: what undoes the scaling part of `prepare` on the decoder's side, None for 1.
-        layer, hook_point, models, prepend_bos: what the checkpoint says of where it reads; None or empty where silent.
+        layer, hook_point, models: what the checkpoint says of where it reads; None or empty where silent.
+        prepend_bos: whether it was trained on texts with a BOS; None where the checkpoint does not say.
         notes: conventions in force that a reader of the numbers should know, one sentence each.
     """
 
