@@ -1,7 +1,7 @@
 """A Space's cold start: from the start of its process to what a visitor sees, with everything still on the Hub.
 
-The Hub is a stand-in on loopback that holds the demo's examples, tokenizer, dictionary and models; weights, it gives only
-once the first examples have been seen.
+The Hub is a stand-in on loopback with the demo's examples, tokenizer, dictionary and models. Weights it gives only once
+the first examples have been seen.
 """
 
 from __future__ import annotations
@@ -47,9 +47,7 @@ def when(page: Page, condition: str) -> float:
     return found.json_value() / 1000
 
 
-def watch(
-    page: Page, url: str, server: subprocess.Popen[bytes], hub: Any, weights: threading.Event
-) -> dict[str, float]:
+def watch(page: Page, url: str, server: subprocess.Popen, hub: Any, weights: threading.Event) -> dict[str, float]:
     """Visit the Space that is just starting; what came when, and how much of the examples was fetched."""
     start = time.time()
     seen = {}
