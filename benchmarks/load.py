@@ -1,8 +1,10 @@
 """Load: many people at once on one app, on loopback; each checks that the answers are its own.
 
 `python -m benchmarks.load [dashboard.toml] --users 50 --seconds 60` starts the app in a process of its own, asks it as
-one person for a while, then as many, with `gradio_client` and by plain HTTP, and prints latencies, errors and what the
-server holds in memory. Bounded: 200 users, 10 minutes, one question in half a second from each.
+one person for a while, then as one crowd after another, with `gradio_client` and by plain HTTP, and prints latencies,
+errors and what the server holds in memory. That grows until the app keeps as many sessions as it ever will, and must
+not after; so there are crowds enough to come to that. Bounded: 200 users, 10 minutes and 50 crowds of them, one
+question in half a second from each.
 """
 
 from __future__ import annotations
@@ -18,7 +20,9 @@ import threading
 import time
 import urllib.request
 from collections import defaultdict
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 SERVER = """
 import sys
@@ -26,7 +30,9 @@ from tiny_dashboard import launch
 launch(sys.argv[1] or None, server_name="127.0.0.1", server_port=int(sys.argv[2]), quiet=True)
 """
 WORDS = ["the", "model", "reads", "a", "file", "def", "return", "why", "is", "sky", "blue", "path", "and", "writes"]
-MAX_USERS, MAX_SECONDS, THINK = 200, 600, (0.5, 3.0)
+MAX_USERS, MAX_SECONDS, MAX_ROUNDS, THINK = 200, 600, 50, (0.5, 3.0)
+KEPT = 200  # sessions: `state_session_capacity` of the app
+LIMIT = 5  # percent that memory may grow once they are all there
 
 
 class User(threading.Thread):
@@ -102,29 +108,26 @@ def check(right: bool, otherwise: str) -> None:
         raise AssertionError(otherwise)
 
 
-def crowd(n: int, url: str, features: list[int], seconds: float, pid: int) -> dict[str, object]:
-    """So many users for so long; what they met, and the server's memory in MB while they were there."""
+def crowd(n: int, url: str, features: list[int], seconds: float, pid: int) -> tuple[dict[str, Any], list[float]]:
+    """So many users for so long; what they met, with the server's memory at the end, and the seconds of each answer."""
     users = [User(i, url, features, time.monotonic() + seconds) for i in range(n)]
     for user in users:
         user.start()
         time.sleep(min(0.1, seconds / 4 / n))
-    memory = []
-    while any(user.is_alive() for user in users) and len(memory) < MAX_SECONDS:
-        memory.append(resident(pid))
-        time.sleep(1)
+    end = time.monotonic() + MAX_SECONDS
+    for user in users:
+        user.join(max(0, end - time.monotonic()))
     found: dict[str, list[float]] = defaultdict(list)
     for user in users:
         for name, values in user.seconds.items():
             found[name] += values
     latency = {name: [f"{quantile(v, q) * 1000:.0f}" for q in (0.5, 0.95, 0.99)] for name, v in sorted(found.items())}
-    tail = memory[len(memory) // 2 :] or [0.0]
     return {
         "users": n,
-        "questions": sum(map(len, found.values())),
         "errors": [error for user in users for error in user.errors],
         "p50, p95, p99 ms": latency,
-        "memory MB: first, halfway, last": [round(m) for m in (memory[0], tail[0], tail[-1])],
-    }
+        "memory MB": round(resident(pid)),
+    }, list(chain(*found.values()))
 
 
 def quantile(values: list[float], q: float) -> float:
@@ -141,10 +144,14 @@ def main() -> None:
     parser.add_argument("config", nargs="?", default="")
     parser.add_argument("--users", type=int, default=50)
     parser.add_argument("--seconds", type=float, default=60)
-    parser.add_argument("--rounds", type=int, choices=range(1, 11), default=1, help="crowds, one after another")
+    parser.add_argument("--rounds", type=int, help="crowds; the default is 3 more than fill the kept sessions")
     options = parser.parse_args()
     if not (0 < options.users <= MAX_USERS and 0 < options.seconds <= MAX_SECONDS):
         parser.error(f"at most {MAX_USERS} users for {MAX_SECONDS} seconds")
+    full = KEPT // options.users  # the first crowd, counted from 0, after which no more sessions are kept
+    rounds = full + 4 if options.rounds is None else options.rounds
+    if not 0 < rounds <= MAX_ROUNDS:
+        parser.error(f"{rounds} crowds; at most {MAX_ROUNDS}")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -168,15 +175,43 @@ def main() -> None:
         features = [row["feature"] for row in client.predict(query="", page=1, api_name="/features")["features"]]
         client.predict(text="warm up", highlight_features=str(features[0]), api_name="/analyze")
         print(f"models there after {time.monotonic() - start:.1f} s")
-        failed = False
-        for n, seconds in ((1, min(20.0, options.seconds)), *[(options.users, options.seconds)] * options.rounds):
-            result = crowd(n, url, features, seconds, server.pid)
-            print(json.dumps(result, indent=1))
-            failed = failed or bool(result["errors"])
+        results, seconds = [], []
+        for n in (1, *[options.users] * rounds):
+            result, answers = crowd(n, url, features, options.seconds, server.pid)
+            print(json.dumps(result), flush=True)
+            results.append(result)
+            seconds.append(answers)
     finally:
         server.terminate()
         server.wait(30)
-    sys.exit(failed)
+    sys.exit(not report(results, seconds, full))
+
+
+def report(results: list[dict[str, Any]], seconds: list[list[float]], full: int) -> bool:
+    """Print what one user, and the crowds after, come to; whether all limits hold."""
+    errors = [error for result in results for error in result["errors"]]
+    crowds = results[1:]
+    memory = [result["memory MB"] for result in crowds]
+    rows: list[tuple[str, float, float | None]] = [
+        ("errors", len(errors), 0),
+        ("mixed-up answers", sum("another" in error for error in errors), 0),
+    ]
+    together = list(chain(*seconds[1:]))
+    for q in (0.5, 0.95) if seconds[0] and together else ():
+        one, many = quantile(seconds[0], q), quantile(together, q)
+        rows.append((f"p{100 * q:.0f} ms of {len(seconds[0])} answers to one user", 1000 * one, None))
+        rows.append((f"p{100 * q:.0f} of {len(together)} answers to a crowd, over that", many / one, None))
+    if full < len(crowds) - 1:
+        after = memory[full]
+        rows.append((f"MB with all {KEPT} sessions kept", after, None))
+        rows.append((f"MB after {len(crowds) - 1 - full} more crowds", memory[-1], None))
+        rows.append(("growth in percent", 100 * (memory[-1] / after - 1), LIMIT))
+    else:
+        print(f"too few crowds to keep {KEPT} sessions and go on: nothing is said of memory")
+    for what, value, limit in rows:
+        verdict = "" if limit is None else f"   limit {limit:g}: {'holds' if value <= limit else 'BROKEN'}"
+        print(f"  {what:50} {value:10.1f}{verdict}")
+    return all(limit is None or value <= limit for _, value, limit in rows)
 
 
 if __name__ == "__main__":

@@ -67,12 +67,13 @@ class Hub:
         requests: what was asked, in order.
         fail: `{regular expression of a path: status}`; that status is answered instead; 0 breaks the connection off.
         fail_once: `[(regular expression of a path, status)]`: each is answered once, in this order; None lets one pass.
+        held: `{regular expression of a path: threading.Event}`; a GET of it is answered once the event is set.
         cut: answers to GETs of files break off after this many bytes, once for each True in the list.
     """
 
     def __init__(self):
         self.datasets, self.requests, self.fail, self.cut = {}, [], {}, []
-        self.writer, self.fail_once, self.stored = "hf_writer", [], {}
+        self.writer, self.fail_once, self.stored, self.held = "hf_writer", [], {}, {}
         self._commits = tempfile.TemporaryDirectory()
         self.xet = f"{self._commits.name}/xet"
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
@@ -123,6 +124,9 @@ def _handler(hub):
             self.answer()
 
         def do_GET(self):
+            for pattern, event in hub.held.items():
+                if re.search(pattern, self.path):
+                    event.wait()
             self.answer()
 
         def do_POST(self):

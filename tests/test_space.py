@@ -8,6 +8,7 @@ import runpy
 import shutil
 import sqlite3
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from urllib.parse import urlsplit
 import pytest
 from gradio_client.exceptions import AppError
 from hub_server import Dataset, Hub
+from playwright.sync_api import expect
 from serving import free_port, serving
 
 import tiny_dashboard
@@ -136,6 +138,42 @@ def test_the_hub_fails_at_the_start_and_in_between(tmp_path, bundle):
         served = {urlsplit(request.path).path.split("/")[1] for request in hub.taken()}
         assert served <= {"api", "datasets", "large", "me"}
     assert set(log.read_text().splitlines()) <= {"connect 127.0.0.1", "look up 127.0.0.1", "look up localhost"}
+
+
+def test_the_offline_tab_does_not_wait_for_the_models(tmp_path, bundle, visits):
+    """With every weight still on its way there are examples, and the online tab says why it has none."""
+    (tmp_path / "dashboard.toml").write_text(
+        'examples = "me/examples"\ndictionary = "me/crosscoder"\nmodels = ["me/base", "me/chat"]\nlayer = 1\n'
+        'tokenizer = "me/tokenizer"\ndevice = "cpu"'
+    )
+    app = shutil.copy(APP, tmp_path)
+    port = free_port()
+    place = {"GRADIO_SERVER_NAME": "127.0.0.1", "GRADIO_SERVER_PORT": port, "PYTHONPATH": str(APP.parents[1])}
+    with Hub() as hub:
+        hub.datasets["me/examples"] = Dataset(bundle.root / "examples")
+        for name in ("crosscoder", "base", "chat", "tokenizer"):
+            hub.datasets[f"models/me/{name}"] = Dataset(bundle.root / name)
+        weights = hub.held["model.safetensors"] = threading.Event()
+        home = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home"), "HF_HUB_DOWNLOAD_TIMEOUT": "120"}
+        visits.origin = f"http://127.0.0.1:{port}"
+        with serving([sys.executable, str(app)], port, **place, **home) as client:
+            try:
+                asked = {"feature": 9, "max_examples": 1, "scale": "feature", "api_name": "/examples"}
+                assert client.predict(**asked)["examples"]
+                page = visits("/?feature=9", wait="#td-examples .td-x")
+                page.get_by_role("tab", name="Online").click()
+                expect(page.get_by_text("loading the models")).to_be_visible()
+                text = {"text": "The quick fox", "highlight_features": "9", "api_name": "/analyze"}
+                analysis = client.submit(**text)
+                assert not [r for r in hub.requests if r.bytes and "model.safetensors" in r.path]
+                assert not analysis.done()
+            finally:
+                weights.set()
+            assert "".join(analysis.result(60)["tokens"]).endswith("The quick fox")
+            expect(page.get_by_text("loading the models")).to_have_count(0)
+            page.locator("#td-text textarea").fill("The quick fox")
+            page.get_by_role("button", name="Analyze").click()
+            page.wait_for_selector("#td-analysis i")
 
 
 def test_the_endpoints_have_their_names(bundle):

@@ -42,12 +42,13 @@ const build = () => {
 build();
 watch('value', build);
 """
-# Keys for what is always in reach; attached once for each page.
+# Keys for what is always in reach; attached once for each page. In a page of others, a <gradio-app> has its own only.
 KEYS = """() => {
   if (window.tinyDashboardKeys) return;
   window.tinyDashboardKeys = true;
   const buttons = { p: 'td-previous', n: 'td-next', r: 'td-random' };
-  document.addEventListener('keydown', (event) => {
+  const place = document.querySelector('gradio-app:not([embed=false])') ?? document;
+  place.addEventListener('keydown', (event) => {
     const typing = event.target.closest('input, textarea, [contenteditable]');
     if (typing || event.ctrlKey || event.metaKey || event.altKey) return;
     const button = document.getElementById(buttons[event.key]);
@@ -78,8 +79,9 @@ def url_js(names: Sequence[str] = ()) -> str:
         "const url = new URL(location), set = (name, value) =>"
         " value === '' || value == null || value === false || String(value).length > 4000"
         " ? url.searchParams.delete(name) : url.searchParams.set(name, value);"
-        "const tab = document.querySelector('[role=tab][aria-selected=true]')?.textContent.trim().split(' ')[0];"
-        f"set('tab', tab?.toLowerCase()); {json.dumps(list(names))}.forEach((name, i) => set(name, values[i]));"
+        "const tab = document.querySelector('.gradio-container [role=tab][aria-selected=true]')?.textContent;"
+        "set('tab', tab?.trim().split(' ')[0].toLowerCase());"
+        f"{json.dumps(list(names))}.forEach((name, i) => set(name, values[i]));"
         "history.replaceState(null, '', url);"
         # A Space lives in a frame of the Hub's page, whose address is the one that people copy.
         "if (parent !== window) parent.postMessage({queryString: url.searchParams.toString()}, 'https://huggingface.co');"
