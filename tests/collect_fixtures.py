@@ -20,7 +20,7 @@ TEMPLATE = (
 )
 
 
-def make_tokenizer() -> PreTrainedTokenizerFast:
+def make_tokenizer(template: str = TEMPLATE) -> PreTrainedTokenizerFast:
     inner = Tokenizer(models.BPE())
     inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     inner.decoder = decoders.ByteLevel()
@@ -38,7 +38,7 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
         bos_token="<bos>",
         eos_token="<end>",
         additional_special_tokens=special[2:],
-        chat_template=TEMPLATE,
+        chat_template=template,
     )
 
 

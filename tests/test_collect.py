@@ -52,7 +52,7 @@ def windows_of(setup, corpus):
                     for model in pair
                 ]
             codes = dictionary.encode(torch.stack(states, 1))[1:]
-            codes[masked[start : start + CONTEXT - 1]] = 0
+            codes[masked[start : start + CONTEXT - 1]] = torch.nan  # kept as what has no value
             yield doc, start, window, codes
 
 
@@ -65,7 +65,7 @@ def test_equals_sorting_everything(setup, corpus, tmp_path):
     for feature in range(N):
         best = {}
         for doc, start, ids, codes in windows:
-            value = float(codes[:, feature].max())
+            value = float(codes[:, feature].nan_to_num(0).max())
             if value > 0 and value > best.get(doc, (0,))[0] + 1e-5:
                 best[doc] = (value, start, ids, codes[:, feature])
         unique = {}
@@ -90,7 +90,7 @@ def test_equals_sorting_everything(setup, corpus, tmp_path):
             assert stats.mean_activation == pytest.approx(float(active.mean()), rel=1e-4)
             assert stats.max_activation == pytest.approx(float(active.max()), rel=1e-4)
             tokenizer = setup[2]
-            peaks = [tokenizer.decode([e.token_ids[int(np.argmax(e.activations))]]) for e in top]
+            peaks = [tokenizer.decode([e.token_ids[int(np.nanargmax(e.activations))]]) for e in top]
             assert dict(stats.peak_tokens)[peaks[0]] == peaks.count(peaks[0])
             assert stats.decoder_norms == pytest.approx(setup[1].decoder([feature])[0].norm(dim=-1).tolist())
             assert len(stats.top_logits) == 2 and len(stats.top_logits[0]) == 10
@@ -105,7 +105,7 @@ def check_shares(setup, corpus, top, feature, found):
         with torch.no_grad():
             ids = torch.tensor([[0, *example.token_ids]])
             states = [model(ids, output_hidden_states=True).hidden_states[LAYER + 1][0, 1:] for model in pair]
-        peak = int(np.argmax(example.activations))
+        peak = int(np.nanargmax(example.activations))
         parts = [float(x[peak] @ row) for x, row in zip(states, dictionary.encoder[[feature]][0])]
         parts = [max(part, 0.0) for part in parts]
         shares.append([part / sum(parts) for part in parts])

@@ -118,7 +118,8 @@ def test_equals_brute_force_ties_included(documents, sizes):
         assert state.top.value[f].tolist() == [-value for value, _, _ in expected] + [0.0] * (K - n)
         for slot, (_, _, w) in enumerate(expected):
             length = len(w.tokens)
-            assert state.top.rows[f, slot, :length].tolist() == w.masked[:, f].tolist()
+            kept = w.codes[:, f].masked_fill(~torch.tensor(w.keep), torch.nan)
+            torch.testing.assert_close(state.top.rows[f, slot, :length].float(), kept, rtol=0, atol=0, equal_nan=True)
             assert state.top.tokens[f, slot].tolist() == w.tokens + [-1] * (T - length)
         active = [v for w in windows for v in w.masked[:, f].tolist() if v > 0]
         assert int(state.histogram[f].sum()) == len(active)

@@ -6,9 +6,10 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
-from collect_fixtures import CONTEXT, make_all, make_corpus, make_dictionary, make_tokenizer
+from collect_fixtures import CONTEXT, TEMPLATE, make_all, make_corpus, make_dictionary, make_tokenizer
 from hub_server import Dataset, Hub
 from test_collect import collect, files
 from test_sources_hub import Client, Refused
@@ -16,6 +17,7 @@ from tokenizers import processors
 
 from tiny_dashboard.corpus import Batches, encode_chat, open_corpus, to_document
 from tiny_dashboard.dictionaries import load_dictionary
+from tiny_dashboard.feature_centric_dashboards import OfflineFeatureCentricDashboard
 from tiny_dashboard.featurizer import Featurizer
 from tiny_dashboard.sources import open_examples
 
@@ -93,8 +95,7 @@ def test_windows_hold_every_token_once(setup, packed):
 @pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize("bos", [False, True])
 def test_bos_as_asked_for(setup, packed, bos):
-    plain = make_tokenizer()
-    plain.backend_tokenizer.post_processor = processors.ByteLevel()  # adds no BOS, as GPT-2's does not
+    plain = without_bos(make_tokenizer())
     corpus, seen = make_corpus(), []
     for tokenizer in (setup[2], plain):
         batches = list(Batches(corpus, tokenizer, context=CONTEXT, batch_size=3, packed=packed, bos=bos).iterate())
@@ -118,6 +119,45 @@ def test_bos_as_the_dictionary_was_trained(setup, tmp_path):
     assert data(tmp_path / "a" / "out") == data(tmp_path / "b" / "out")
     assert open_examples(tmp_path / "b" / "out").info.extra["bos"] == "none"
     assert data(tmp_path / "a" / "out") != data(collect(setup, corpus, tmp_path / "c" / "out"))
+
+
+def without_bos(tokenizer):
+    """The same tokenizer adding no BOS, as GPT-2's does not."""
+    tokenizer.backend_tokenizer.post_processor = processors.ByteLevel()
+    return tokenizer
+
+
+BOS = {
+    "both write it": lambda: make_tokenizer(),
+    "only the tokenizer": lambda: make_tokenizer(TEMPLATE.replace("{{ bos_token }}", "")),
+    "only the template": lambda: without_bos(make_tokenizer()),
+    "neither": lambda: without_bos(make_tokenizer(TEMPLATE.replace("{{ bos_token }}", ""))),
+}
+
+
+@pytest.mark.parametrize("name", BOS)
+def test_what_is_stored_is_what_the_model_gives_again(setup, tmp_path, name):
+    """An example of a dataset, read back as the online tab does it: texts and chats, whoever writes the BOS."""
+    pair, dictionary, _ = setup
+    tokenizer = BOS[name]()
+    tokenizer.save_pretrained(tmp_path / "tokenizer")
+    metadata = {"tokenizer": str(tmp_path / "tokenizer")}
+    collect((pair, dictionary, tokenizer), make_corpus(20), tmp_path / "out", metadata=metadata)
+    offline = OfflineFeatureCentricDashboard.open(tmp_path / "out")
+    featurizer = Featurizer(pair, dictionary, tokenizer)
+    n_masked = 0
+    for feature in (0, 5, 9):
+        for example in offline.examples(feature):
+            ids, special = offline.ids_of(example)
+            live = featurizer.features(ids, [feature])[len(ids) - len(example.activations) :, 0]
+            stored = np.array(example.activations)
+            masked = np.isnan(stored)
+            np.testing.assert_allclose(stored[~masked], live[~masked], rtol=2e-3, atol=1e-4)
+            assert all(
+                np.array(special)[len(ids) - len(stored) :][masked]
+            )  # what the template wrote are special tokens
+            n_masked += masked.sum()
+    assert n_masked > 0
 
 
 def test_a_million_tokens_in_one_document(setup):

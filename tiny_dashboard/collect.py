@@ -73,8 +73,8 @@ def collect_examples(
         max_tokens: stop at the end of the batch that reaches so many; shards divide it among them.
         batch_size: windows of full length in a batch.
         packed: fill windows over the ends of documents, instead of padding.
-        bos: whether a BOS stands before every window; None: as the dictionary was trained, where it says so, else as
-            the tokenizer or the chat template puts it.
+        bos: whether a BOS stands before every window; None: as the dictionary was trained, where it says so, else where
+            the tokenizer or the chat template writes one.
         one_per_document: a feature keeps only the best window of a document; always only one of identical windows.
         mask_special: special tokens and what the chat template writes do not count. BOS and padding never do.
         outlier_norm: tokens whose activation norm exceeds so many medians of their window do not count; None: all do.
@@ -108,7 +108,7 @@ def collect_examples(
     out = Path(out).absolute()
     featurizer = _load(models, dictionary, tokenizer, layer, hook_point, device, dtype, which or {})
     trained = getattr(featurizer.dictionary, "prepend_bos", None)
-    if bos is None and not (trained and featurizer.tokenizer.bos_token_id is None):
+    if bos is None and not (trained and getattr(featurizer.tokenizer, "bos_token_id", None) is None):
         bos = trained
     batches = Batches(
         open_corpus(corpus, split=split, subset=subset),

@@ -163,7 +163,7 @@ def _stats(part: State, n_tokens: int, tokenizer: Any) -> Iterator[FeatureStats]
     edges = bin_edges()
     histograms, totals, maxima = part.histogram.cpu(), part.total.cpu().tolist(), part.top.value[:, 0].tolist()
     value, window_rows, tokens = (part.top.tensors[name].cpu() for name in ("value", "rows", "tokens"))
-    peaks = tokens.gather(2, window_rows.argmax(2, keepdim=True)).squeeze(2)  # [D, K]
+    peaks = tokens.gather(2, window_rows.nan_to_num(0).argmax(2, keepdim=True)).squeeze(2)  # [D, K]
     reader = TokenReader(tokenizer)
     shares = part.top.shares.cpu()
     for i, histogram in enumerate(histograms):

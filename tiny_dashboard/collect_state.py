@@ -248,8 +248,8 @@ class State:
         """Take in the activations of one batch of windows.
 
         Args:
-            codes: `[batch, seq, n_features]`; positions that do not count are set to 0 in place. Codes that arrive
-                sparse, `[batch * seq, n_features]` in COO layout, stay sparse, and give the same bits.
+            codes: `[batch, seq, n_features]`; positions that do not count are set to 0 in place, and kept as NaN. Codes
+                that arrive sparse, `[batch * seq, n_features]` in COO layout, stay sparse, and give the same bits.
             batch: see `Batch`.
             share: `(window [n], position [n], feature [n]) -> [n, n_models]`, each model's share at that token.
 
@@ -269,10 +269,13 @@ class State:
         cell = found.feature * N_BINS + bins.clamp(0, N_BINS - 1)
         self.histogram += torch.bincount(cell, minlength=self.histogram.numel()).view_as(self.histogram)
 
+        masked = ~batch.keep & (batch.tokens >= 0)
+
         def payload(feature: Tensor, window: Tensor) -> tuple[Tensor, Tensor, Tensor]:
             rows = found.rows(window, feature)
             shares = rows[:, :0] if share is None else share(window, rows.argmax(1), feature + self.first)
-            return rows, batch.tokens[window], shares
+            # What does not count has no value; a 0 would say that the feature does not fire there.
+            return rows.masked_fill(masked[window], torch.nan), batch.tokens[window], shares
 
         value = _champions(found.peak.float(), batch.groups)
         last = int(batch.groups[-1])

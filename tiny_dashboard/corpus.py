@@ -17,20 +17,19 @@ import torch
 from torch import Tensor
 
 from tiny_dashboard.collect_state import Batch
-from tiny_dashboard.text import encode_text
+from tiny_dashboard.text import encode_text, special_ids
 
 READERS = {".parquet": "parquet", ".jsonl": "json", ".json": "json", ".txt": "text", ".text": "text", ".csv": "csv"}
 COLUMNS = ("text", "messages", "conversation", "conversations", "chat", "content")
 
 
 class Window(NamedTuple):
-    """Some tokens of a document, as one row of a batch; `ids` and `masked` are without BOS."""
+    """Some tokens of a document, as one row of a batch, without BOS."""
 
     doc: int
     start: int
     ids: list[int]
     masked: list[bool]
-    bos: bool
     single: bool
 
 
@@ -161,7 +160,7 @@ def encode_chat(messages: Sequence[Mapping[str, str]], tokenizer: Any) -> tuple[
                 written[found:at] = bytes(len(content))
                 break
     spans = encoding["offset_mapping"] if tokenizer.is_fast else [(0, 0)] * len(ids)
-    special = set(tokenizer.all_special_ids)
+    special = special_ids(tokenizer)
     return ids, [i in special or (b > a and all(written[a:b])) for i, (a, b) in zip(ids, spans, strict=True)]
 
 
@@ -178,7 +177,7 @@ class Batches:
         one_per_document: a feature keeps only the best window of each document.
         mask_special: BOS, chat template and other special tokens do not count.
         column: where rows have several.
-        bos: whether a BOS stands before every window; None: as the tokenizer, or the chat template, puts it.
+        bos: whether a BOS stands before every window; None: where the tokenizer or the chat template writes one.
         block_size: documents handled together.
         shard, num_shards: blocks `shard`, `shard + num_shards`, … only.
     """
@@ -201,8 +200,8 @@ class Batches:
         self.bos_id: Any = getattr(self.tokenizer, "bos_token_id", None)
         if self.bos and self.bos_id is None:
             raise ValueError("a BOS is asked for before every window, and the tokenizer has none; give bos=False")
-        adds = self.bos_id is not None and list(self.tokenizer("x")["input_ids"])[:1] == [self.bos_id]
-        self.adds_bos = adds if self.bos is None else self.bos
+        if self.bos is None:
+            self.bos = self.bos_id is not None and _writes_bos(self.tokenizer)
 
     def __len__(self) -> int:
         """Documents of the whole corpus; 0 where that is not known."""
@@ -265,8 +264,8 @@ class Batches:
                 f"the corpus is not valid UTF-8 ({error}); convert it, as with `iconv -f latin1 -t utf-8`"
             ) from error
 
-    def _documents(self, first: int, rows: list[Any], digest: Any) -> Iterator[tuple[int, list[int], list[bool], bool]]:
-        """`(number, ids, masked, has BOS)` of the documents of at least two tokens; ids are without BOS."""
+    def _documents(self, first: int, rows: list[Any], digest: Any) -> Iterator[tuple[int, list[int], list[bool]]]:
+        """`(number, ids, masked)` of the documents of at least two tokens; ids are without BOS."""
         for number, row in enumerate(rows, first):
             document = to_document(row, number, self.column)
             digest.update(repr(document).encode("utf-8", "replace"))
@@ -279,47 +278,45 @@ class Batches:
                     _, ids, special = encode_text(document, self.tokenizer)
             except ValueError as error:
                 raise ValueError(f"document {number}: {error}") from error
-            bos = ids[:1] == [self.bos_id]
-            if bos:
+            if ids[:1] == [self.bos_id]:
                 ids, special = ids[1:], special[1:]
-            bos = bos if self.bos is None else self.bos
             self.n_documents += 1
             if len(ids) < 2:
                 self.n_short += 1
             else:
-                yield number, ids, special if self.mask_special else [False] * len(ids), bos
+                yield number, ids, special if self.mask_special else [False] * len(ids)
 
-    def _pack(self, documents: Iterator[tuple[int, list[int], list[bool], bool]]) -> list[Window]:
+    def _pack(self, documents: Iterator[tuple[int, list[int], list[bool]]]) -> list[Window]:
         """Windows of a block, documents of several windows first, then the others by length."""
         windows: list[Window] = []
+        length = self.context - bool(self.bos)
         if not self.packed:
-            for doc, ids, masked, bos in documents:
-                length = self.context - bos
+            for doc, ids, masked in documents:
                 cuts = range(0, len(ids), length)
                 windows += [
-                    Window(doc, at, ids[at : at + length], masked[at : at + length], bos, len(cuts) == 1) for at in cuts
+                    Window(doc, at, ids[at : at + length], masked[at : at + length], len(cuts) == 1) for at in cuts
                 ]
             return sorted(windows, key=lambda w: (w.single, -len(w.ids) if w.single else 0, w.doc, w.start))
         stream: list[tuple[int, bool, int, int]] = []
-        separator = self.bos_id if self.adds_bos else self.tokenizer.eos_token_id
-        for doc, ids, masked, _ in documents:
+        separator = self.bos_id if self.bos else self.tokenizer.eos_token_id
+        for doc, ids, masked in documents:
             stream += zip(ids, masked, [doc] * len(ids), range(len(ids)), strict=True)
             if separator is not None:
                 stream.append((separator, True, doc, len(ids)))
-        length = self.context - self.adds_bos
         for at in range(0, len(stream), length):
             row_ids, row_masked, docs, starts = zip(*stream[at : at + length], strict=True)
-            windows.append(Window(docs[0], starts[0], list(row_ids), list(row_masked), self.adds_bos, False))
+            windows.append(Window(docs[0], starts[0], list(row_ids), list(row_masked), False))
         return windows
 
     def _cut(self, windows: list[Window]) -> Iterator[list[Window]]:
         batch: list[Window] = []
         longest = 0
         for window in windows:
-            longest = max(longest, len(window.ids) + window.bos)
-            if batch and ((len(batch) + 1) * longest > self.batch_size * self.context or window.bos != batch[0].bos):
+            length = len(window.ids) + bool(self.bos)
+            longest = max(longest, length)
+            if batch and (len(batch) + 1) * longest > self.batch_size * self.context:
                 yield batch
-                batch, longest = [], len(window.ids) + window.bos
+                batch, longest = [], length
             batch.append(window)
         if batch:
             yield batch
@@ -339,8 +336,7 @@ class Batches:
             keep[i, : len(w.ids)] = ~torch.tensor(w.masked)
         is_token = tokens >= 0
         ids = tokens.clamp(min=0).long()
-        n_prefix = int(batch[0].bos)
-        if n_prefix:
+        if self.bos:
             one = torch.ones(len(batch), 1, dtype=torch.long)
             ids, is_token = torch.cat([one * self.bos_id, ids], 1), torch.cat([one.bool(), is_token], 1)
         # Without the limit of one for a document each window counts as a document of its own.
@@ -355,7 +351,21 @@ class Batches:
             resumed=same and before is not None and before.doc == batch[0].doc,
             continues=same and after is not None and after.doc == batch[-1].doc,
         )
-        return TokenBatch(ids, is_token.long(), n_prefix, windows, n_tokens=int(is_token.sum()), **place)
+        return TokenBatch(ids, is_token.long(), int(bool(self.bos)), windows, n_tokens=int(is_token.sum()), **place)
+
+
+def _writes_bos(tokenizer: Any) -> bool:
+    """Whether a BOS stands before a text or a chat, when nothing else is said.
+
+    The two may differ. What is stored without its BOS must say for all windows whether there was one.
+    """
+    if list(tokenizer("x")["input_ids"])[:1] == [tokenizer.bos_token_id]:
+        return True
+    try:
+        chat, _ = encode_chat([{"role": "user", "content": "x"}], tokenizer)
+    except ValueError:  # no template, or one that wants more than this
+        return False
+    return chat[:1] == [tokenizer.bos_token_id]
 
 
 def _text_hash(window: Window) -> int:

@@ -21,7 +21,7 @@ from tiny_dashboard.examples import Example, ExampleSource, FeatureStats, Source
 from tiny_dashboard.highlight import COLORS, Color, Html, Passage, Track, examples_html, page, passage_html, share_scale
 from tiny_dashboard.pretrained import load_tokenizer
 from tiny_dashboard.static import assets
-from tiny_dashboard.text import EncodedText, TokenReader, encode_text, parse_features
+from tiny_dashboard.text import EncodedText, TokenReader, encode_text, parse_features, special_ids
 
 Features = int | str | Iterable[int | str]
 
@@ -261,7 +261,8 @@ class OfflineFeatureCentricDashboard:
         """Special tokens, as ids and as pieces."""
         if self.tokenizer is None:
             return frozenset()
-        return frozenset([*self.tokenizer.all_special_ids, *self.tokenizer.all_special_tokens])
+        ids = list(special_ids(self.tokenizer))
+        return frozenset([*ids, *self.tokenizer.convert_ids_to_tokens(ids)])
 
     def _masked(self, example: Example) -> Example:
         known = _ids_or_pieces(example)
@@ -384,8 +385,12 @@ class AbstractOnlineFeatureCentricDashboard(ABC):
 
     def extend(self, prompt: EncodedText, response: str, ids: Sequence[int]) -> EncodedText:
         """A prompt with an answer behind it, as one text; the prompt keeps its ids."""
-        special = [i in self.tokenizer.all_special_ids for i in ids]
+        special = [i in self._special for i in ids]
         return EncodedText(prompt.text + response, [*prompt.ids, *ids], [*prompt.special, *special])
+
+    @cached_property
+    def _special(self) -> set[int]:
+        return special_ids(self.tokenizer)
 
     def compute(self, encoded: EncodedText, features: Sequence[int]) -> np.ndarray:
         """Activations of `features` at each token, `[seq_len, n_features]` float64.

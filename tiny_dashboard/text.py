@@ -271,10 +271,7 @@ def encode_text(
             f"character {surrogate.start()} is a lone surrogate ({surrogate[0]!r}), which no tokenizer takes: remove it"
         )
     prefix = "".join(tokenizer.convert_ids_to_tokens(_prefix_ids(tokenizer)))
-    # Special tokens are maskable; an unknown word is not, unless one token serves as BOS and EOS too (GPT-2).
-    maskable = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
-    maskable.update(tokenizer.all_special_ids)
-    maskable -= {tokenizer.unk_token_id} - {tokenizer.bos_token_id, tokenizer.eos_token_id}
+    maskable = special_ids(tokenizer)
     if not chat:
         plain = text.removeprefix(prefix)  # a BOS that was typed is the one that the tokenizer adds
         # Not verbose: that a text is longer than the model reads is said, or handled, where the model is.
@@ -297,6 +294,16 @@ def encode_text(
     plain = formatted.removeprefix(prefix)
     text = plain if list(tokenizer(plain, verbose=False)["input_ids"]) == ids else formatted
     return _with_bos(EncodedText(text, ids, special), tokenizer, bos)
+
+
+def special_ids(tokenizer: Any) -> set[int]:
+    """Ids of the tokens that are no text: BOS, EOS, what marks the turns of a chat, …
+
+    An unknown word is text, unless one token serves as BOS and EOS too (GPT-2's).
+    """
+    special = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
+    special.update(tokenizer.all_special_ids)
+    return special - ({tokenizer.unk_token_id} - {tokenizer.bos_token_id, tokenizer.eos_token_id})
 
 
 def _with_bos(encoded: EncodedText, tokenizer: Any, bos: bool | None) -> EncodedText:
