@@ -22,7 +22,7 @@ from tiny_dashboard.config import DashboardConfig
 from tiny_dashboard.sources import open_examples
 
 COMMANDS = ["launch", "info", "export", "convert", "collect", "merge", "push", "deploy"]
-PROGRAM = [sys.executable, "-c", "import sys; from tiny_dashboard.cli import main; sys.exit(main())"]
+PROGRAM = [sys.executable, "-m", "tiny_dashboard"]
 
 
 @pytest.fixture
@@ -125,7 +125,7 @@ def test_a_wrong_call_ends_with_2_and_one_line(tiny, words, said):
         (["launch", "--examples", "no.db"], "there is no file or folder no.db"),
         (["launch", "--examples", "{db}", "--layer", "-3"], "layer is -3; it must be at least 0"),
         (["merge", "no-shard", "--out", "x"], "no-shard is no shard of a collection"),
-        (["push", "{here}", "owner/name"], "metadata.json"),
+        (["push", "{here}", "owner/name"], "is no examples dataset of ours"),
         (["deploy", "name"], "'name' is no name of a Space"),
         (["deploy", "owner/name", "no.toml"], "no.toml"),
         (["collect", "--model", "m", "--dictionary", "no.pt", "--corpus", "c", "--out", "x"], "no.pt"),

@@ -242,6 +242,8 @@ def test_bad_files(setup, tmp_path):
     latin.write_bytes("über die Brücke\n".encode("latin-1") * 3)
     with pytest.raises(ValueError, match="not valid UTF-8"):
         collect(setup, latin, tmp_path / "out")
+    with pytest.raises(FileNotFoundError, match="there is no file .*nosuch.jsonl"):
+        open_corpus(tmp_path / "nosuch.jsonl")
     with pytest.raises(ValueError, match="expected .parquet"):
         open_corpus(__file__)
 

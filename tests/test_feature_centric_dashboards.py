@@ -395,6 +395,7 @@ def test_export_one_and_many(tmp_path):
     assert dashboard.export_to_html(tmp_path / "one.html", 3) == tmp_path / "one.html"
     one = (tmp_path / "one.html").read_text(encoding="utf-8")
     assert one == dashboard.generate_html(3, use_absolute_max=True)
+    assert dashboard.export_to_html(tmp_path / "zero.html", np.array(3)).read_text(encoding="utf-8") == one
     many = Path(dashboard.export_to_html(str(tmp_path / "deep" / "er" / "many.html"), (f for f in (7, 3, 40))))
     tree = tree_of(many.read_text(encoding="utf-8"))
     assert [a.attrs["href"] for a in tree.one("nav").all("a")] == ["#f7", "#f3", "#f40"]

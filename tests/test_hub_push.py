@@ -54,7 +54,9 @@ def test_push_breaks_off_goes_on_and_replaces(hub, tmp_path, monkeypatch):
     assert len([request for request in hub.taken() if request.method == "PUT"]) == n_files  # none was sent twice
     files, before = hub.files("me/examples"), hub.files("me/examples", -2)
     assert {name for name in files if files[name] != before.get(name)} == {"metadata.json", "README.md"}
-    assert files == {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    here = {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    assert files == here | {"README.md": here["README.md"].replace(b"<this dataset>", b"me/examples")}
+    assert 'load_dataset("me/examples", "examples"' in files["README.md"].decode()
     assert re.search("config_name: examples", files["README.md"].decode())
     assert ParquetExamples(hub.datasets["me/examples"].commits[-1])[5][0].max_activation == 6.0
     # Another, smaller dataset takes its place; nothing of the first is left.
@@ -71,6 +73,10 @@ def test_why_a_large_file_was_not_taken_is_said(hub, tmp_path, monkeypatch):
     assert re.search("(examples|features)/00000.parquet'.*413 .*push again to go on", broken.stderr.splitlines()[-1])
 
 
-def test_only_datasets_are_pushed(tmp_path):
-    with pytest.raises((FileNotFoundError, ValueError)):
+def test_only_datasets_are_pushed_and_only_over_their_own(hub, tmp_path, monkeypatch):
+    with pytest.raises(FileNotFoundError, match="is no examples dataset of ours; .*collect"):
         push_dataset(tmp_path, "me/examples")
+    hub.commit("me/examples", {"README.md": b"years of work", "data/train.parquet": b"more"})
+    refused = push(hub, make_dataset(tmp_path / "one", range(2), monkeypatch))
+    assert "me/examples holds another dataset (data/train.parquet)" in refused.stderr
+    assert hub.files("me/examples")["README.md"] == b"years of work"

@@ -76,7 +76,7 @@ LAYERS = {
     "settings": ("config endpoints", "ground sources model dashboards", HEAVY),
     "app": ("components offline_tab online_tab app", "ground sources model dashboards settings", {"transformers"}),
     "publishing": ("hub site deploy", "ground sources dashboards settings", HEAVY),
-    "commands": ("cli", "ground sources dashboards collection settings app publishing", HEAVY | {"numpy"}),
+    "commands": ("cli __main__", "ground sources dashboards collection settings app publishing", HEAVY | {"numpy"}),
     "demo": ("demo", "ground sources model dashboards collection", {"gradio"}),
 }
 UPWARDS = {("feature_centric_dashboards", "app")}  # display() opens the live dashboard

@@ -165,6 +165,9 @@ def test_a_broken_feature_is_an_error_in_its_own_place(tmp_path, capsys, visits)
     }
     folder = export_site(OfflineFeatureCentricDashboard(examples, None), tmp_path / "site")
     assert "1 features cannot be read, 2 is the first" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="2 tokens and 1 activations"):  # nothing at all can be shown
+        export_site(OfflineFeatureCentricDashboard({2: examples[2]}, None), tmp_path / "none")
+    assert not (tmp_path / "none").exists()
     page = visits((folder / "index.html").as_uri() + "?feature=2", wait=".td-error")
     expect(page.locator(".td-error")).to_contain_text("2 tokens and 1 activations")
     page.locator("#td-next").click()

@@ -351,3 +351,7 @@ def _count(examples: Any, features: Sequence[int]) -> str:
         return f"{sum(counts):,}{faults}"
     mean = sum(counts) / max(len(counts), 1)
     return f"about {mean:.0f} for each feature, {len(looked_at)} were looked at{faults}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

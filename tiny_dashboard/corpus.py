@@ -90,6 +90,8 @@ def open_corpus(source: Any, *, split: str = "train", subset: str | None = None)
     from datasets.exceptions import DatasetNotFoundError
 
     path = Path(source).expanduser()
+    if path.suffix.lower() in READERS and not path.exists():
+        raise FileNotFoundError(f"there is no file {path}")
     if path.is_file():
         reader = READERS.get(path.suffix.lower())
         if reader is None:

@@ -233,7 +233,8 @@ class OfflineFeatureCentricDashboard:
         Raises:
             OSError: the file cannot be written.
         """
-        if isinstance(feature_to_export, Iterable):
+        # An array without axes says that it can be iterated over, and is a number.
+        if isinstance(feature_to_export, Iterable) and getattr(feature_to_export, "ndim", None) != 0:
             features = [check_feature(f, self.max_activation_examples) for f in feature_to_export]
             if not features:
                 raise ValueError("no feature to export; name at least one")

@@ -9,9 +9,10 @@ from typing import Any
 
 from tqdm import tqdm
 
-from tiny_dashboard.sources.parquet import ParquetExamples
+from tiny_dashboard.sources.parquet import THIS, ParquetExamples
 
 LAST = ("metadata.json", "README.md")  # they make it a dataset, so they come when the rest is there
+KINDS = ("examples/", "features/")
 
 
 def push_dataset(
@@ -33,7 +34,7 @@ def push_dataset(
         the dataset's address.
 
     Raises:
-        FileNotFoundError, ValueError: `folder` is no examples dataset.
+        FileNotFoundError, ValueError: `folder` is no examples dataset, or the Hub's dataset is another one.
         huggingface_hub.errors.HfHubHTTPError: the Hub refuses.
         RuntimeError, ConnectionError: it does not take a large file.
     """
@@ -41,17 +42,28 @@ def push_dataset(
     from huggingface_hub.hf_api import RepoFile
 
     folder = Path(folder)
-    ParquetExamples(folder).close()  # is it one?
+    if not ParquetExamples.recognises(folder):
+        raise FileNotFoundError(
+            f"{folder} is no examples dataset of ours; `tiny-dashboard collect`, `merge` and `convert` write one"
+        )
+    ParquetExamples(folder).close()  # is it whole?
     api = HfApi(token=token)
     url = str(api.create_repo(repo_id, repo_type="dataset", private=private, exist_ok=True))
     tree = api.list_repo_tree(repo_id, recursive=True, repo_type="dataset")
     there = {entry.path: entry for entry in tree if isinstance(entry, RepoFile)}
+    foreign = [path for path in there if not path.startswith(KINDS) and path not in (".gitattributes", *LAST)]
+    if foreign and "metadata.json" not in there:
+        raise ValueError(f"{repo_id} holds another dataset ({', '.join(foreign[:3])}); name a new one")
     data = sorted(path for kind in ("examples", "features") for path in (folder / kind).glob("*.parquet"))
     names = {path: path.relative_to(folder).as_posix() for path in [*data, *(folder / name for name in LAST)]}
     new = [path for path in data if not _same(path, there.get(names[path]))]
     groups = [new[i : i + files_per_commit] for i in range(0, len(new), files_per_commit)]
-    end: list[Any] = [CommitOperationAdd(names[folder / name], folder / name) for name in LAST]
-    stale = [path for path in there if path.startswith(("examples/", "features/")) and path not in names.values()]
+    card = (folder / "README.md").read_text(encoding="utf-8").replace(THIS, repo_id)
+    end: list[Any] = [
+        CommitOperationAdd("metadata.json", folder / "metadata.json"),
+        CommitOperationAdd("README.md", card.encode()),
+    ]
+    stale = [path for path in there if path.startswith(KINDS) and path not in names.values()]
     end += [CommitOperationDelete(path) for path in stale]
     steps = [[CommitOperationAdd(names[path], path) for path in group] for group in groups] + [end]
     try:

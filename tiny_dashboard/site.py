@@ -65,6 +65,7 @@ def export_site(
 
     Raises:
         FileExistsError: `folder` holds something already.
+        ValueError: no feature at all can be read.
         ConnectionError: the examples lie on the Hub, and it does not answer.
     """
     from tqdm import tqdm
@@ -74,7 +75,7 @@ def export_site(
     if start is not None:
         check_feature(start, dict.fromkeys(wanted, ()))
     folder = Path(folder).expanduser().absolute()
-    broken: list[int] = []
+    broken: dict[int, ValueError] = {}
     with whole_folder(folder) as partial:
         (partial / "data").mkdir()
         starts = [0]
@@ -90,12 +91,15 @@ def export_site(
         script = f"{assets()['js']}\n{read_static('site.js')}"
         html = page(body, title=title, css=assets()["css"], js=script, script_sources="'self'")
         (partial / "index.html").write_text(html, encoding="utf-8")
+        if broken and len(broken) == len(wanted):
+            raise next(iter(broken.values()))
     if broken:
-        print(f"{len(broken)} features cannot be read, {broken[0]} is the first; the site says so", file=sys.stderr)
+        first = next(iter(broken))
+        print(f"{len(broken)} features cannot be read, {first} is the first; the site says so", file=sys.stderr)
     return folder
 
 
-def _entry(dashboard: OfflineFeatureCentricDashboard, feature: int, broken: list[int]) -> Entry:
+def _entry(dashboard: OfflineFeatureCentricDashboard, feature: int, broken: dict[int, ValueError]) -> Entry:
     """A feature as the page shows it; one that cannot be read is an error in its own place only."""
     try:
         card = card_html(dashboard.stats(feature), dashboard.info.models)
@@ -106,7 +110,7 @@ def _entry(dashboard: OfflineFeatureCentricDashboard, feature: int, broken: list
         window = dashboard.window_size
         return card, examples_html(passages, window=window, note=f"window {window}"), "", ""
     except ValueError as error:
-        broken.append(feature)
+        broken[feature] = error
         return "", "", str(error), "error"
 
 

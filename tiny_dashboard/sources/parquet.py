@@ -38,6 +38,7 @@ LAYOUT_KEYS = ("format", "version", "n_features", "n_examples", "features", "exa
 FORMAT, VERSION = "tiny-dashboard examples", 1
 FEATURES_PER_GROUP, TOKENS_PER_GROUP, FEATURES_PER_FILE = 16, 65_536, 8_192
 STATS_PER_GROUP = 256
+THIS = "<this dataset>"  # in the card, until it has a name on the Hub
 SNIPPET_TOKENS = 12  # on each side of the peak
 
 _LOGITS = pa.list_(pa.list_(pa.struct([("token", pa.string()), ("logit", pa.float32())])))
@@ -498,9 +499,21 @@ tags:
 # {name}
 
 Max-activating examples of {layout["n_features"]:,} features ({layout["n_examples"]:,} examples).
-Look at them with tiny-dashboard: `tiny-dashboard launch --examples <this dataset>`.
+Look at them with tiny-dashboard, or read them as tables:
 
-- `examples`: one row for each feature and rank; `activations` are rounded to float16; the snippet's peak is in « ».
+```bash
+tiny-dashboard launch --examples {THIS}
+```
+
+```python
+from datasets import load_dataset
+
+examples = load_dataset("{THIS}", "examples", split="train")
+features = load_dataset("{THIS}", "features", split="train")
+```
+
+- `examples`: one row for each feature and rank; `activations` are rounded to float16, and NaN at tokens that do not
+  count; the snippet's peak is in « ».
 - `features`: one row for each feature: how often and how strongly it fires, and what its decoder says.
 
 ```json
