@@ -233,16 +233,17 @@ class OfflineFeatureCentricDashboard:
         Raises:
             OSError: the file cannot be written.
         """
+        wanted: Any = feature_to_export
         # An array without axes says that it can be iterated over, and is a number.
-        if isinstance(feature_to_export, Iterable) and getattr(feature_to_export, "ndim", None) != 0:
-            features = [check_feature(f, self.max_activation_examples) for f in feature_to_export]
+        if isinstance(wanted, Iterable) and getattr(wanted, "ndim", None) != 0:
+            features = [check_feature(f, self.max_activation_examples) for f in wanted]
             if not features:
                 raise ValueError("no feature to export; name at least one")
             links = " ".join(f'<a href="#f{f}">{f}</a>' for f in features)
             sections = "".join(f'<section id="f{f}">{self._section(f, "feature")}</section>' for f in features)
             document = page(f"<nav>{links}</nav>{sections}", title=f"{len(features)} features", **assets())
         else:
-            document = self.generate_html(feature_to_export, use_absolute_max=True)
+            document = self.generate_html(wanted, use_absolute_max=True)
         return write_text(output_path, document)
 
     def display(self) -> Any:
