@@ -14,7 +14,7 @@ import torch
 from collect_fixtures import SCRIPT_OPTIONS, make_all, make_corpus
 from test_collect import collect, files
 
-from tiny_dashboard import collect_state
+from tiny_dashboard import collect_run, collect_state
 
 torch.set_num_threads(1)
 OPTIONS = {"top_k": 2, "samples": 2, "batch_size": 8, "block_size": 16}
@@ -109,6 +109,27 @@ def test_a_real_process_is_killed_and_another_interrupted(tmp_path):
         assert (
             files(collect(setup, make_corpus(120), tmp_path / name / "out", resume=True, **SCRIPT_OPTIONS)) == straight
         )
+
+
+@pytest.mark.parametrize("num_shards", [1, 2])
+def test_a_result_that_cannot_be_written_is_not_lost(setup, whole, tmp_path, monkeypatch, num_shards):
+    """Though the run never saved before."""
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    options = OPTIONS | {"num_shards": num_shards}
+    monkeypatch.setattr(collect_run, "write_examples", full)
+    monkeypatch.setattr(collect_run, "decoder_lines", full)
+    with pytest.raises(OSError, match="No space left") as error:
+        collect(setup, make_corpus(), tmp_path / "out", **options)
+    assert "--resume writes it" in str(error.value.__notes__)
+    assert [path.name for path in tmp_path.iterdir()] == ["out.state"]
+    monkeypatch.undo()
+    monkeypatch.setattr(collect_run.Run, "update", None)  # no model runs again
+    out = collect(setup, make_corpus(), tmp_path / "out", resume=True, **options)
+    assert num_shards > 1 or files(out) == whole
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 def test_disk_full_keeps_what_was_saved(setup, whole, tmp_path, monkeypatch):

@@ -287,7 +287,7 @@ class Run:
         return view.all_stats([FeatureStats(i) for i in range(self.state.n_features)], self.n_logits)
 
     def finish(self) -> Path:
-        """Write the dataset, or the shard, and forget the saved state.
+        """Write the dataset, or the shard, and forget the saved state; where it cannot be written, save the state.
 
         Raises:
             ValueError: the corpus held no document.
@@ -298,11 +298,16 @@ class Run:
                 f"the corpus gave no document of two tokens or more ({batches.n_documents:,} documents were read)"
             )
         self.state.close()
-        if batches.num_shards == 1:
-            write_examples(self.out, self.state.parts, self.saved(), batches.tokenizer, self.decoder_side())
-        else:  # one shard says for all what the decoder says
-            lines = decoder_lines(self.decoder_side()) if batches.shard == 0 else ()
-            save_state(self.out, self.state.parts(), self.saved(), lines)
+        try:
+            if batches.num_shards == 1:
+                write_examples(self.out, self.state.parts, self.saved(), batches.tokenizer, self.decoder_side())
+            else:  # one shard says for all what the decoder says
+                lines = decoder_lines(self.decoder_side()) if batches.shard == 0 else ()
+                save_state(self.out, self.state.parts(), self.saved(), lines)
+        except BaseException as error:
+            self.save()
+            error.add_note(f"what was collected is saved in {self.folder}; --resume writes it")
+            raise
         shutil.rmtree(self.folder, ignore_errors=True)
         return self.out
 
