@@ -14,7 +14,7 @@ import torch
 from collect_fixtures import SCRIPT_OPTIONS, make_all, make_corpus
 from test_collect import collect, files
 
-from tiny_dashboard import collect_run, collect_state
+from tiny_dashboard import collect_run, collect_saved
 
 torch.set_num_threads(1)
 OPTIONS = {"top_k": 2, "samples": 2, "batch_size": 8, "block_size": 16}
@@ -43,11 +43,11 @@ def die_after(n_steps):
 
         return step
 
-    collect_state.os.fsync = dying(os.fsync)
+    collect_saved.os.fsync = dying(os.fsync)
     Path.rename = dying(Path.rename)
     Path.mkdir = dying(Path.mkdir)
     Path.write_text = dying(Path.write_text)
-    collect_state.shutil.rmtree = dying(collect_state.shutil.rmtree)
+    collect_saved.shutil.rmtree = dying(collect_saved.shutil.rmtree)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
@@ -134,7 +134,7 @@ def test_a_result_that_cannot_be_written_is_not_lost(setup, whole, tmp_path, mon
 
 def test_disk_full_keeps_what_was_saved(setup, whole, tmp_path, monkeypatch):
     saves = []
-    real = collect_state.os.fsync
+    real = collect_saved.os.fsync
 
     def full(descriptor):
         saves.append(descriptor)
@@ -142,7 +142,7 @@ def test_disk_full_keeps_what_was_saved(setup, whole, tmp_path, monkeypatch):
             raise OSError(errno.ENOSPC, "No space left on device")
         real(descriptor)
 
-    monkeypatch.setattr(collect_state.os, "fsync", full)
+    monkeypatch.setattr(collect_saved.os, "fsync", full)
     with pytest.raises(OSError, match="No space left") as error:
         collect(setup, make_corpus(), tmp_path / "out", checkpoint_minutes=0, **OPTIONS)
     assert "held before is kept" in str(error.value.__notes__)

@@ -10,7 +10,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tiny_dashboard.collect_state import Batch, State, bin_edges, load_meta, merge_parts, save_state
+from tiny_dashboard.collect_saved import load_meta, merge_parts, save_state
+from tiny_dashboard.collect_state import Batch, State, bin_edges
 
 torch.set_num_threads(1)
 D, T, K, S = 5, 4, 3, 4

@@ -69,7 +69,7 @@ LAYERS = {
         HEAVY - {"torch"},
     ),
     "collection": (
-        "collect collect_state collect_run collect_output collect_ray corpus",
+        "collect collect_state collect_saved collect_run collect_output collect_ray corpus",
         "ground sources model",
         HEAVY - {"torch"} | {"ray"},
     ),

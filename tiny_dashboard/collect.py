@@ -1,7 +1,7 @@
 """Models, a dictionary, a corpus -> the strongest examples and the statistics of every feature, in one pass.
 
-`corpus.py` makes the batches, `collect_state.py` keeps what is found, `collect_run.py` runs, saves and resumes, and
-`collect_output.py` writes the dataset and merges shards.
+`corpus.py` makes the batches, `collect_state.py` keeps what is found, `collect_run.py` runs and resumes,
+`collect_saved.py` saves, and `collect_output.py` writes the dataset and merges shards.
 """
 
 from __future__ import annotations

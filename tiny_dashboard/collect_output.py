@@ -11,17 +11,8 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from tiny_dashboard.collect_state import (
-    FIXED_POINT,
-    LINES,
-    RUNNING,
-    State,
-    bin_edges,
-    load_meta,
-    load_parts,
-    merge_parts,
-    save_state,
-)
+from tiny_dashboard.collect_saved import LINES, RUNNING, load_meta, load_parts, merge_parts, save_state
+from tiny_dashboard.collect_state import FIXED_POINT, State, bin_edges
 from tiny_dashboard.examples import Example, FeatureStats
 from tiny_dashboard.logits import SAID
 from tiny_dashboard.pretrained import load_tokenizer

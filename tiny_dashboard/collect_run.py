@@ -21,7 +21,8 @@ from tqdm import tqdm
 
 from tiny_dashboard.activations import get_activations, text_config
 from tiny_dashboard.collect_output import decoder_lines, write_examples
-from tiny_dashboard.collect_state import RUNNING, State, load_meta, load_parts, save_state
+from tiny_dashboard.collect_saved import RUNNING, load_meta, load_parts, save_state
+from tiny_dashboard.collect_state import State
 from tiny_dashboard.corpus import Batches, TokenBatch
 from tiny_dashboard.dictionaries import Dictionary
 from tiny_dashboard.examples import FeatureStats
