@@ -246,12 +246,14 @@ class Batches:
             return
         from datasets import IterableDataset
 
-        streamed: Any = self.corpus if isinstance(self.corpus, IterableDataset) else None
-        if stream is not None:
+        streamed = self.corpus if isinstance(self.corpus, IterableDataset) else None
+        begin = 0
+        if streamed is not None and stream is not None:
             streamed.load_state_dict(stream)
+            begin = start
         rows = self._rows()
-        for number in count(0 if stream is None else start):
-            place = streamed and streamed.state_dict()
+        for number in count(begin):
+            place = None if streamed is None else streamed.state_dict()
             block = list(islice(rows, size))
             if block and number >= start and number % self.num_shards == self.shard:
                 yield Block(number, number * size, block, place)
