@@ -288,7 +288,7 @@ def test_the_scale_of_a_feature_is_that_of_all_its_examples(bundle):
     assert passages[0].tracks[0].scale == pytest.approx(top)
 
 
-@pytest.mark.parametrize("scale", [0, -1, "0", "-2", "loud", "", "nan", "inf", "1e999", math.inf, NAN, None, [1]])
+@pytest.mark.parametrize("scale", [0, -1, "0", "-2", "loud", "", "nan", "inf", "1e999", math.inf, NAN, None, True, [1]])
 def test_what_is_no_scale(scale):
     with pytest.raises(ValueError, match="the scale is .*; give a number above 0, or one of 'example', 'feature'"):
         offline().fragment(3, scale=scale)
@@ -679,9 +679,9 @@ def test_generating_with_a_model(bundle):
     assert response == "The quick" + tokenizer.decode(expected[ids["input_ids"].shape[1] :])
 
 
-@pytest.mark.parametrize("max_act", [0, -1, 0.0, "0", "-3", "loud", "nan", "inf", math.inf, NAN, [2], "", "Auto"])
+@pytest.mark.parametrize("max_act", [0, -1, 0.0, "0", "-3", "loud", "nan", "inf", math.inf, NAN, [2], True, "Auto"])
 def test_what_is_no_max_act(max_act):
-    with pytest.raises(ValueError, match="the scale is .*; give a number above 0, or one of None, 'auto'"):
+    with pytest.raises(ValueError, match="the scale is .*; give a number above 0, or one of empty, 'auto'"):
         online().analyze(TEXT, 1, max_act=max_act)
 
 
@@ -689,7 +689,7 @@ def test_max_act():
     def scale(dashboard, **how):
         return [t.scale for t in dashboard.analyze(TEXT, [1, 2], [3], **how).passage.tracks]
 
-    assert scale(online()) == [None] * 3
+    assert scale(online()) == scale(online(), max_act="") == [None] * 3
     assert scale(online(), max_act=5) == scale(online(), max_act="5.0") == [5.0] * 3
     assert scale(online(max_acts={1: 7.0, 2: 0.0, 3: -1.0}), max_act="auto") == [7.0, None, None]
     assert scale(online(max_acts={}), max_act="auto") == scale(online(), max_act="auto") == [None] * 3

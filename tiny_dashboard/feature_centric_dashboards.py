@@ -445,7 +445,7 @@ class AbstractOnlineFeatureCentricDashboard(ABC):
             chat: format the text with the tokenizer's chat template.
             generate: let the model answer, and analyse the answer with the text.
             max_act: the activation that gets the full colour: a number, "auto" for the corpus maximum in
-                `max_acts`, None for the text's own maximum.
+                `max_acts`, None (or empty) for the text's own maximum.
             how: passed to `analyze_encoded`.
 
         Raises:
@@ -480,7 +480,7 @@ class AbstractOnlineFeatureCentricDashboard(ABC):
         features = list(dict.fromkeys([*highlight, *tooltip, *compute]))
         if not features:
             raise ValueError("no feature is named; give at least one to highlight")
-        limit = _scale_limit(max_act, (None, "auto"))
+        limit = _scale_limit("" if max_act is None else max_act, ("", "auto"))
         values = self.compute(encoded, features)
         if mask_special:
             values[np.array(encoded.special)] = np.nan
@@ -612,16 +612,16 @@ def _ids_or_pieces(example: Example) -> Any:
     return example.tokens if ids is None else ids if isinstance(ids, list) else np.asarray(ids).tolist()
 
 
-def _scale_limit(scale: Any, words: Sequence[str | None]) -> float | None:
+def _scale_limit(scale: Any, words: Sequence[str]) -> float | None:
     """The number in a scale, None for one of `words`."""
     if scale in words:
         return None
     try:
-        limit = float(scale)
+        limit = float("nan") if isinstance(scale, bool) else float(scale)
     except (TypeError, ValueError):
         limit = float("nan")
     if not 0 < limit < float("inf"):
-        known = ", ".join(repr(word) for word in words)
+        known = ", ".join(repr(word) if word else "empty" for word in words)
         raise ValueError(f"the scale is {scale!r}; give a number above 0, or one of {known}")
     return limit
 
