@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import BARE_FEATURE, DEAD, HOSTILE_FEATURE, N_FEATURES
+from conftest import BARE_FEATURE, DEAD, HOSTILE_FEATURE, N_FEATURES, make_model
 from html_tree import data_of, parse, passages_of, tokens_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -677,6 +677,14 @@ def test_generating_with_a_model(bundle):
     expected = model.generate(**ids, max_new_tokens=5, do_sample=False)[0]
     response = dashboard.generate_model_response("The quick")
     assert response == "The quick" + tokenizer.decode(expected[ids["input_ids"].shape[1] :])
+    # The model's context is the end of an answer, and of a prompt.
+    dashboard = OnlineFeatureCentricDashboard(ones, tokenizer, model=make_model(len(tokenizer), 1, context=8))
+    room = 8 - ids["input_ids"].shape[1]
+    assert dashboard.generate_model_response("The quick") == "The quick" + tokenizer.decode(expected[-5:][:room])
+    ids = tokenizer("The quick brown fox jumps over the lazy dog")["input_ids"]
+    for n, says in ((8, "8 tokens, which is all the context of"), (9, "9 tokens and the context of")):
+        with pytest.raises(ValueError, match=f"the text has {says} LlamaForCausalLM.*; shorten the text"):
+            dashboard.analyze(tokenizer.decode(ids[1:n]), 1, generate=True)
 
 
 @pytest.mark.parametrize("max_act", [0, -1, 0.0, "0", "-3", "loud", "nan", "inf", math.inf, NAN, [2], True, "Auto"])

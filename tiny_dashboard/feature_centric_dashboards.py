@@ -350,7 +350,7 @@ class AbstractOnlineFeatureCentricDashboard(ABC):
         """
 
     def generate_model_response(self, text: str) -> str:
-        """Continue a prompt with the model, greedily.
+        """Continue a prompt with the model, greedily, to `max_new_tokens` or the end of the model's context.
 
         Args:
             text: the prompt, chat formatting included.
@@ -359,13 +359,14 @@ class AbstractOnlineFeatureCentricDashboard(ABC):
             The prompt with the answer behind it.
 
         Raises:
-            ValueError: the dashboard has no model.
+            ValueError: the dashboard has no model, or the prompt leaves no room in the model's context.
         """
         if self.model is None:
             raise ValueError("there is no model to generate with; give `model`, or override generate_model_response")
-        batch = self.tokenizer(text, return_tensors="pt").to(self.model.device)
-        output = self.model.generate(**batch, max_new_tokens=self.max_new_tokens, do_sample=False)
-        return text + self.tokenizer.decode(output[0, batch["input_ids"].shape[1] :], skip_special_tokens=False)
+        from tiny_dashboard.generation import generate  # needs torch, which a dashboard of functions may do without
+
+        ids = self.tokenizer(text)["input_ids"]
+        return text + self.tokenizer.decode(list(generate(self.model, ids, self.max_new_tokens)))
 
     def respond(self, prompt: EncodedText, **options: Any) -> Iterator[EncodedText]:
         """Let the model answer: each item is the prompt with all of the answer so far.
