@@ -193,11 +193,14 @@ class OfflineFeatureCentricDashboard:
             known = _ids_or_pieces(example)
             texts, chips = self._reader.read(example.tokens if len(example.tokens) else known)
             track = Track(f"feature {feature_idx}", example.activations, color, scale=limit)
-            group = "" if len(bands) < 2 or example.quantile is None else f"band {example.quantile}"
-            if group and example.quantile == max(bands):
-                group = "strongest"
+            group, about = "", ""
+            if len(bands) > 1 and example.quantile == max(bands):
+                group, about = "strongest", "examples in which the feature fires most"
+            elif len(bands) > 1 and example.quantile is not None:
+                group = f"band {example.quantile}"
+                about = "a band of strength, 0 the weakest: drawn from all examples in which the feature fires so much"
             special = () if self._special.isdisjoint(known) else [token in self._special for token in known]
-            passages.append(Passage(texts, [track], chips, example.token_ids, special, group=group))
+            passages.append(Passage(texts, [track], chips, example.token_ids, special, group=group, group_title=about))
         if scale == "feature" and limit is None:
             passages = share_scale(passages)
         return list(zip(examples, passages, strict=True))
@@ -494,9 +497,14 @@ class AbstractOnlineFeatureCentricDashboard(ABC):
                 scale = self.max_activation(feature) if max_act == "auto" else limit
                 color, shown = color_of.get(feature), feature in highlight
                 tracks.append(Track(f"feature {feature}", values[:, column], color, scale=scale, highlighted=shown))
-        texts, chips = self._reader.read(encoded.ids)
-        passage = Passage(texts, tracks, chips, encoded.ids, encoded.special)
+        passage = self.passage(encoded, tracks)
+        texts = list(passage.tokens)
         return Analysis(encoded.text, texts, encoded.ids, features, values, response, passage, self.window_size)
+
+    def passage(self, encoded: EncodedText, tracks: Sequence[Track] = ()) -> Passage:
+        """A text as the highlighter takes it."""
+        texts, chips = self._reader.read(encoded.ids)
+        return Passage(texts, tracks, chips, encoded.ids, encoded.special)
 
     def max_activation(self, feature: int) -> float | None:
         """The feature's maximum over a corpus, where `max_acts` knows it."""
