@@ -12,7 +12,12 @@ from conftest import CORPUS, DEAD, HOSTILE_FEATURE, HOSTILE_LABEL, N_FEATURES, P
 from playwright.sync_api import expect
 from test_highlight import HOSTILE, contrast_on, luminance
 
-from tiny_dashboard import OfflineFeatureCentricDashboard, OnlineFeatureCentricDashboard, build_app
+from tiny_dashboard import (
+    CrosscoderOnlineFeatureDashboard,
+    OfflineFeatureCentricDashboard,
+    OnlineFeatureCentricDashboard,
+    build_app,
+)
 from tiny_dashboard.app import launch
 from tiny_dashboard.highlight import COLORS
 
@@ -423,17 +428,33 @@ def test_the_address_of_an_analysis(visit):
     page.get_by_label("chat formatting").check()
     page.get_by_label("Tooltip").fill("3, 5-7")
     page.get_by_label("Max act").fill("auto")
+    page.get_by_role("button", name="More").click()
+    page.get_by_label("Compute").fill("9")
+    page.get_by_label("Leave out special tokens").last.check()
+    page.get_by_label("Split a crosscoder's feature by model").check()
+    page.get_by_role("button", name="Colour 1").click()
+    page.locator(".color-picker input").fill("#00aa00")
+    page.locator(".color-picker input").press("Enter")
     analyze(page, 'hello<eot>hi & "you" #1 +2')
     expect(page.locator(f"{ANALYSIS} .td-p")).to_contain_text("<|user|>hello")
     highlight = page.locator("#td-highlight textarea").input_value()
     assert highlight
     wait_for_query(page, tab="online", chat="true", tooltip="3, 5-7", max_act="auto", highlight=highlight)
+    wait_for_query(page, compute="9", leave_out="true", split="true", color1="#00aa00", color2=None, mask=None)
     other = visit(page.url)
     expect(other.locator(f"{ANALYSIS} .td-p")).to_have_text('<|user|>hello</s><|assistant|>hi & "you" #1 +2')
     expect(other.locator("#td-text textarea")).to_have_value('hello<eot>hi & "you" #1 +2')
     expect(other.locator("#td-highlight textarea")).to_have_value(highlight)
+    expect(other.locator(f"{ANALYSIS} .td-legend")).to_contain_text(f"feature {highlight}, chat")
+    expect(other.locator(f"{ANALYSIS} .td-legend s").first).to_have_attribute("style", re.compile("#00aa00"))
+    expect(other.locator(f"{ANALYSIS} i.td-s[style]")).to_have_count(0)
+    other.get_by_role("button", name="More").click()
+    expect(other.get_by_label("Compute")).to_have_value("9")
     other.reload()
     expect(other.locator(f"{ANALYSIS} .td-p")).to_contain_text("<|user|>hello")
+    # A picker would fetch what a colour in its style names.
+    stranger = visit(page.url.replace("%2300aa00", "url(//x.test/a)"))
+    expect(stranger.locator(f"{ANALYSIS} .td-legend s").first).to_have_attribute("style", re.compile(COLORS[0]))
     # The tab is a part of it, too.
     other.get_by_role("tab", name="Offline").click()
     wait_for_query(other, tab="offline")
@@ -777,6 +798,30 @@ def test_a_phone_needs_no_sideways_scrolling(visit, tab, rich):
     assert hidden == [], "controls stand off the screen"
 
 
+@pytest.mark.parametrize("width", [1120, 400])
+def test_what_belongs_together_stands_in_line(visit, width):
+    page = visit("?tab=online&text=fox", viewport={"width": width, "height": 800})
+    expect(page.locator(f"{ANALYSIS} .td-p")).to_be_visible()
+    page.get_by_role("button", name="More").click()
+    page.get_by_role("button", name="Steer").click()
+    box = lambda place: place.bounding_box()  # noqa: E731
+    middle = lambda place: box(place)["y"] + box(place)["height"] / 2  # noqa: E731
+    buttons = [page.get_by_role("button", name=name) for name in ("Analyze", "Generate", "Stop")]
+    assert len({(box(b)["y"], box(b)["height"]) for b in buttons}) == 1
+    feature = page.get_by_role("textbox", name="Feature added while generating")
+    pairs = [(feature, page.get_by_label("Strength")), (page.get_by_label("Tooltip"), page.get_by_label("Max act"))]
+    if width > 400:  # else they stand below each other
+        chat = page.get_by_role("checkbox", name="chat formatting").locator("xpath=..")
+        assert abs(middle(chat) - middle(buttons[0])) <= 2
+        pairs += [tuple(page.get_by_label(f"range slider for {name}") for name in ("New tokens", "Temperature"))]
+    for one, other in pairs:
+        assert box(one)["y"] == box(other)["y"] and box(one)["height"] == box(other)["height"]
+    assert page.locator("footer").inner_text().strip(" \n") == ("Use via API" if width > 400 else "")
+    page.get_by_role("tab", name="Offline").click()
+    search = page.locator("#td-search textarea")
+    assert search.evaluate("e => { e.value = e.placeholder; return e.scrollHeight <= e.clientHeight + 1 }")
+
+
 def test_nothing_moves_when_the_feature_changes(visit, rich):
     page = visit(f"?feature={rich}", wait=f"{EXAMPLES} .td-x")
     # The bar above the examples stays where it is from feature to feature with the same card.
@@ -931,6 +976,11 @@ def test_a_dashboard_of_functions_in_the_app(visit_hostile):
     expect(page.locator(f"{TOP} .td-note")).to_contain_text("only chosen features are computed here")
     page.get_by_role("button", name="Generate").click()
     expect(page.locator(f"{ANALYSIS} .td-p")).to_have_text("the quick fox" + PWN)
+    # A function generates in its own way: what it would not heed is not offered.
+    page.get_by_role("button", name="More").click()
+    expect(page.get_by_label("Compute")).to_be_visible()
+    expect(page.get_by_label("number input for Temperature")).to_be_hidden()
+    expect(page.get_by_role("button", name="Steer")).to_be_hidden()
     page.get_by_role("tab", name="Offline").click()
     rows(page).first.hover()
     rows(page).first.locator(".td-try").click()
@@ -958,6 +1008,41 @@ def test_missing_parts_are_said(browser):
         expect(page.locator(".td-note", has_text="the examples are there, and hold no feature")).to_be_visible()
         page.get_by_role("tab", name="Online").click()
         expect(page.locator(".td-note", has_text="no model is configured: start with --model")).to_be_visible()
+        visit.check_and_close()
+    finally:
+        app.close()
+
+
+def test_an_online_tab_without_examples(browser, bundle):
+    from conftest import Visits
+
+    online = CrosscoderOnlineFeatureDashboard(*bundle.pair, bundle.dictionary, 1, tokenizer=bundle.tokenizer)
+    app = launch(online, prevent_thread_lock=True, quiet=True)
+    try:
+        visit = Visits(browser, app.local_url.rstrip("/"))
+        page = visit("?text=The+quick+brown+fox")
+        listed = page.locator(f"{TOP} .td-f")
+        # There is nothing to open: a feature's number highlights it too.
+        for row, button in ((listed.nth(3), "highlight"), (listed.nth(2), re.compile(r"^\d+$"))):
+            feature = row.locator("button").first.text_content()
+            row.get_by_role("button", name=button).click()
+            expect(page.locator("#td-highlight textarea")).to_have_value(feature)
+            expect(page.locator(f"{ANALYSIS} .td-legend")).to_contain_text(f"feature {feature}")
+            wait_for_query(page, highlight=feature)
+        # Nor is a maximum known, that a strength could be a multiple of.
+        page.get_by_role("button", name="More").click()
+        page.get_by_label("number input for New tokens").fill("3")
+        page.get_by_role("button", name="Steer").click()
+        page.get_by_role("textbox", name="Feature added while generating").fill("3")
+        page.get_by_label("Strength").fill("5")
+        expect(page.locator("label", has_text="Strength")).to_contain_text("an activation: its maximum is not known")
+        page.get_by_role("button", name="Generate").click()
+        expect(page.get_by_label("Response, feature 3 at 5.00")).to_be_visible()
+        # Where nothing fires there is still a text.
+        page.locator("#td-highlight textarea").fill("")
+        analyze(page, "<s>")
+        expect(page.locator(f"{ANALYSIS} .td-p")).to_have_text("<s>")
+        expect(page.locator(f"{TOP} .td-note")).to_have_text("no feature fires over the text")
         visit.check_and_close()
     finally:
         app.close()

@@ -267,7 +267,7 @@ def test_analyze_as_a_chat_and_with_an_answer(ask):
 def test_max_act_of_an_analysis(ask):
     for fine in ("", "  ", None, "auto", "3", 3, 2.5):
         assert ask.analyze(TEXT, "1", max_act=fine)["features"] == [1]
-    for wrong in (0, -1, "loud", "0", "nan", [1], {}):
+    for wrong in (0, -1, "loud", "0", "nan", [1], {}, True):
         with pytest.raises(ValueError, match="the scale is"):
             ask.analyze(TEXT, "1", max_act=wrong)
 
@@ -305,6 +305,22 @@ def test_questions_that_make_no_sense(ask, arguments, says):
     with pytest.raises((ValueError, TypeError)) as error:
         ask.analyze(*arguments)
     assert says in str(error.value) and len(str(error.value)) < 400
+
+
+def test_what_is_neither_true_nor_false(ask):
+    for yes in (True, 1):
+        assert ask.analyze(TEXT, "1", chat=yes)["text"].startswith("<|user|>")
+        assert ask.features(descending=yes)["features"][0]["feature"] == N_FEATURES - 1
+    for wrong in ("false", "", None, 2, [], math.nan):
+        for name, question in (
+            ("chat", lambda no: ask.analyze(TEXT, "1", chat=no)),
+            ("generate", lambda no: ask.analyze(TEXT, "1", generate=no)),
+            ("chat", lambda no: ask.top_features(TEXT, chat=no)),
+            ("descending", lambda no: ask.features(descending=no)),
+        ):
+            with pytest.raises(ValueError) as error:
+                question(wrong)
+            assert str(error.value) == f"{name} is {wrong!r}; give true or false"
 
 
 def test_features_of_one_request_are_bounded(from_dict):

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import BARE_FEATURE, DEAD, HOSTILE_FEATURE, N_FEATURES
+from conftest import BARE_FEATURE, DEAD, HOSTILE_FEATURE, N_FEATURES, make_model
 from html_tree import data_of, parse, passages_of, tokens_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -288,7 +288,7 @@ def test_the_scale_of_a_feature_is_that_of_all_its_examples(bundle):
     assert passages[0].tracks[0].scale == pytest.approx(top)
 
 
-@pytest.mark.parametrize("scale", [0, -1, "0", "-2", "loud", "", "nan", "inf", "1e999", math.inf, NAN, None, [1]])
+@pytest.mark.parametrize("scale", [0, -1, "0", "-2", "loud", "", "nan", "inf", "1e999", math.inf, NAN, None, True, [1]])
 def test_what_is_no_scale(scale):
     with pytest.raises(ValueError, match="the scale is .*; give a number above 0, or one of 'example', 'feature'"):
         offline().fragment(3, scale=scale)
@@ -349,8 +349,9 @@ def test_bands_share_the_room_and_are_headed():
     assert [e.max_activation for e in dashboard.examples(1, 5)] == sorted(
         (e.max_activation for e in dashboard.examples(1, 5)), reverse=True
     )
-    headings = [h.text for h in parse(dashboard.fragment(1)).all("h4")]
-    assert headings == ["strongest", "band 1", "band 0"]
+    headings = parse(dashboard.fragment(1)).all("h4")
+    assert [h.text for h in headings] == ["strongest", "band 1", "band 0"]
+    assert headings[1].attrs["title"].startswith("a band of strength, 0 the weakest: ")
     one_band = offline({1: [e._replace(quantile=4) for e in rows]})
     assert not parse(one_band.fragment(1)).all("h4")
     assert [e.quantile for e, _ in dashboard.read(1, mask_special=True, max_examples=4)] == [2, 2, 1, 0]
@@ -678,11 +679,19 @@ def test_generating_with_a_model(bundle):
     expected = model.generate(**ids, max_new_tokens=5, do_sample=False)[0]
     response = dashboard.generate_model_response("The quick")
     assert response == "The quick" + tokenizer.decode(expected[ids["input_ids"].shape[1] :])
+    # The model's context is the end of an answer, and of a prompt.
+    dashboard = OnlineFeatureCentricDashboard(ones, tokenizer, model=make_model(len(tokenizer), 1, context=8))
+    room = 8 - ids["input_ids"].shape[1]
+    assert dashboard.generate_model_response("The quick") == "The quick" + tokenizer.decode(expected[-5:][:room])
+    ids = tokenizer("The quick brown fox jumps over the lazy dog")["input_ids"]
+    for n, says in ((8, "8 tokens, which is all the context of"), (9, "9 tokens and the context of")):
+        with pytest.raises(ValueError, match=f"the text has {says} LlamaForCausalLM.*; shorten the text"):
+            dashboard.analyze(tokenizer.decode(ids[1:n]), 1, generate=True)
 
 
-@pytest.mark.parametrize("max_act", [0, -1, 0.0, "0", "-3", "loud", "nan", "inf", math.inf, NAN, [2], "", "Auto"])
+@pytest.mark.parametrize("max_act", [0, -1, 0.0, "0", "-3", "loud", "nan", "inf", math.inf, NAN, [2], True, "Auto"])
 def test_what_is_no_max_act(max_act):
-    with pytest.raises(ValueError, match="the scale is .*; give a number above 0, or one of None, 'auto'"):
+    with pytest.raises(ValueError, match="the scale is .*; give a number above 0, or one of empty, 'auto'"):
         online().analyze(TEXT, 1, max_act=max_act)
 
 
@@ -690,7 +699,7 @@ def test_max_act():
     def scale(dashboard, **how):
         return [t.scale for t in dashboard.analyze(TEXT, [1, 2], [3], **how).passage.tracks]
 
-    assert scale(online()) == [None] * 3
+    assert scale(online()) == scale(online(), max_act="") == [None] * 3
     assert scale(online(), max_act=5) == scale(online(), max_act="5.0") == [5.0] * 3
     assert scale(online(max_acts={1: 7.0, 2: 0.0, 3: -1.0}), max_act="auto") == [7.0, None, None]
     assert scale(online(max_acts={}), max_act="auto") == scale(online(), max_act="auto") == [None] * 3

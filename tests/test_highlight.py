@@ -288,7 +288,28 @@ def test_each_track_has_its_own_shared_scale():
     ]
     assert [[t.scale for t in p.tracks] for p in share_scale(passages)] == [[2, 100], [2, 100]]
     legend = parse(examples_html(share_scale(passages))).one("span", "td-legend")
-    assert [" ".join(s.text.split()) for s in legend.children] == ["f 02.00", "g 0100.00"]
+    assert [words(s) for s in legend.children] == ["f: 0 2.00", "g: 0 100.00"]
+
+
+def words(node):
+    return " ".join(node.text.split())
+
+
+def test_a_legend_names_each_track_once_and_says_its_scale_on_both_sides_of_zero():
+    def legend(*tracks):
+        return parse(passage_html(Passage(["a", "b"], tracks))).one("span", "td-legend")
+
+    # A figure needs the name, were it the only one; a feature's examples stand below it.
+    assert words(legend(Track("feature 3", [6.37, 0]))) == "feature 3: 0 6.37"
+    assert words(parse(examples_html([one("a", values=[6.37])])).one("span", "td-legend")) == "0 6.37"
+    both = legend(Track("feature 0, base", [-2, 5]), Track("feature 0, chat", [-1, 0]))
+    assert [words(s) for s in both.children] == ["feature 0, base: −2.00 0 5.00", "feature 0, chat: −1.00 0"]
+    below, above = both.children[0].all("s")
+    assert re.search(f"270deg,{NEGATIVE_COLORS[0]}00,{NEGATIVE_COLORS[0]}", below.attrs["style"])
+    assert re.search(f"90deg,{COLORS[0]}00,{COLORS[0]}", above.attrs["style"])
+    own = parse(examples_html([one("a", "b", values=[1, -1]), one("a", "b", values=[2, -9])]))
+    assert words(own.one("span", "td-legend")) == "0 each example's own maximum"
+    assert len(own.one("span", "td-legend").all("s")) == 2
 
 
 @pytest.mark.parametrize("values", [[0.0, 0.0], [NAN, NAN], [0.0, NAN], []])
@@ -462,8 +483,12 @@ def test_peaks_stand_under_each_other():
 
 
 def test_groups_are_headed_once():
-    passages = [one("a", values=[1], group=g) for g in ("band 2", "band 2", "band <1>", "", "band 2")]
+    about = 'what a "band" is'
+    passages = [
+        one("a", values=[1], group=g, group_title=about) for g in ("band 2", "band 2", "band <1>", "", "band 2")
+    ]
     tree = parse(examples_html(passages, note="window 5 & more"))
+    assert {h.attrs["title"] for h in tree.all("h4")} == {about}
     assert [h.text for h in tree.all("h4")] == ["band 2", "band <1>", "", "band 2"]
     assert tree.one("div", "td-bar").children[0].text == "5 examples · window 5 & more"
     assert parse(examples_html(passages[:1])).one("div", "td-bar").children[0].text == "1 example"

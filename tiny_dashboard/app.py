@@ -91,7 +91,7 @@ def build_app(
                 if online is None:
                     gr.HTML(note("no model is configured: start with --model M --dictionary SRC"))
                 else:
-                    on = OnlineTab(asked, text, max_new_tokens)
+                    on = OnlineTab(asked, text, max_new_tokens, has_offline=offline is not None)
 
         private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
         app.load(None, None, None, js=KEYS)
@@ -111,8 +111,8 @@ def build_app(
             def restore_online(request: gr.Request) -> list[Any]:
                 return on.restore(dict(request.query_params), text)
 
-            app.load(on.ready, None, on.status, concurrency_limit=8, **private)
-            restored = app.load(restore_online, None, on.restored, concurrency_limit=None, **private)
+            app.load(on.ready, None, on.readied, concurrency_limit=8, **private)
+            restored = app.load(restore_online, None, on.asked, concurrency_limit=None, **private)
             restored.then(
                 on.analyze_given, on.asked, [*on.outputs, on.response, on.unsteered], concurrency_id="gpu", **private
             )
@@ -138,7 +138,7 @@ def _connect(off: OfflineTab, on: OnlineTab, asked: Endpoints, tabs: gr.Tabs) ->
             shown = gr.skip(), gr.skip(), note(explain(error), "error"), gr.skip(), gr.skip()
         return gr.Tabs(selected="online"), *shown
 
-    def follow(event: gr.EventData, highlight: str, state: Any, *settings: Any) -> tuple[Any, ...]:
+    def follow(event: gr.EventData, state: Any, *settings: Any) -> tuple[Any, ...]:
         if event.action == "open":
             n_online = len(on.outputs)
             return (
@@ -146,13 +146,13 @@ def _connect(off: OfflineTab, on: OnlineTab, asked: Endpoints, tabs: gr.Tabs) ->
                 *off.show(event.value, *settings[: len(off.settings)]),
                 *[gr.skip()] * n_online,
             )
-        again = on.redraw(state, str(event.value)[:20], *settings[len(off.settings) :])
+        again = on.follow(event, state, *settings[len(off.settings) :])
         return gr.skip(), *[gr.skip()] * len(off.shown), *again
 
     model: dict[str, Any] = {"concurrency_id": "gpu", "concurrency_limit": 1, "api_visibility": "private"}
     tried = [tabs, on.text, on.highlight, on.view, on.top, on.state]
     off.then_url(off.view.example(try_online, [off.feature, *off.settings], tried, **model))
-    known = [on.highlight, on.state, *off.settings, *on.settings[1:]]
+    known = [on.state, *off.settings, *on.settings[1:]]
     followed = on.top.action(follow, known, [tabs, *off.shown, *on.outputs], **model)
     off.then_url(followed)
     on.then_url(followed)
@@ -213,6 +213,7 @@ def theme() -> gr.themes.Base:
         "button_primary_background_fill": ("#b84e00", "#a84800"),
         "button_primary_background_fill_hover": ("#a04400", "#b84e00"),
         "button_primary_text_color": ("#ffffff", "#ffffff"),
+        "button_primary_border_color": ("*button_primary_background_fill", "*button_primary_background_fill"),
     }
     return base.set(
         **{name: light for name, (light, _) in surfaces.items()},

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from functools import wraps
+from types import MappingProxyType
 from typing import Any
 
 import gradio as gr
@@ -72,16 +73,20 @@ def token_view(**how: Any) -> gr.HTML:
     )
 
 
-def url_js(names: Sequence[str] = ()) -> str:
-    """JavaScript that writes the tab, and its arguments under `names`, into the address: a link shows what you see."""
+def url_js(usual: Mapping[str, str] = MappingProxyType({})) -> str:
+    """JavaScript that writes what is shown into the address: a link shows what you see.
+
+    Args:
+        usual: the names under which the script's arguments are written, besides the tab; what is usual is not.
+    """
     return (
         "(...values) => {"
-        "const url = new URL(location), set = (name, value) =>"
-        " value === '' || value == null || value === false || String(value).length > 4000"
+        "const url = new URL(location), set = (name, value, usual) =>"
+        " value === usual || value === '' || value == null || value === false || String(value).length > 4000"
         " ? url.searchParams.delete(name) : url.searchParams.set(name, value);"
         "const tab = document.querySelector('.gradio-container [role=tab][aria-selected=true]')?.textContent;"
         "set('tab', tab?.trim().split(' ')[0].toLowerCase());"
-        f"{json.dumps(list(names))}.forEach((name, i) => set(name, values[i]));"
+        f"Object.entries({json.dumps(dict(usual))}).forEach(([name, usual], i) => set(name, values[i], usual));"
         "history.replaceState(null, '', url);"
         # A Space lives in a frame of the Hub's page, whose address is the one that people copy.
         "if (parent !== window) parent.postMessage({queryString: url.searchParams.toString()}, 'https://huggingface.co');"

@@ -128,6 +128,7 @@ class Endpoints:
         """
         if sort not in SORTS:
             raise ValueError(f"sort is {sort!r}; it is one of {', '.join(SORTS)}")
+        descending = true_or_false(descending, "descending")
         known, columns = feature_table(self.offline)
         found = np.arange(len(known))
         if wanted := ("" if query is None else str(query)).strip().lower()[:200]:
@@ -176,6 +177,7 @@ class Endpoints:
         Returns:
             {text, tokens, token_ids, features, activations: a row for each token, response}
         """
+        generate = true_or_false(generate, "generate")
         prompt = self.encode(text, chat=chat, generation_prompt=generate and chat)
         encoded = prompt
         if generate:
@@ -211,7 +213,7 @@ class Endpoints:
             raise ValueError(f"the text is {type(text).__name__}, not a string")
         if len(text) > self._max_text:
             raise ValueError(f"the text has {len(text)} characters; at most {self._max_text} are analysed at once")
-        return self.online.encode(text, chat=bool(chat), generation_prompt=generation_prompt)
+        return self.online.encode(text, chat=true_or_false(chat, "chat"), generation_prompt=generation_prompt)
 
     def analysis(
         self,
@@ -228,7 +230,7 @@ class Endpoints:
         chosen = [parse_features(features, n_features) for features in (highlight, tooltip, compute)]
         if sum(map(len, chosen)) > MAX_FEATURES:
             raise ValueError(f"{sum(map(len, chosen))} features are asked for; at most {MAX_FEATURES} at once")
-        scale = (max_act.strip() or None) if isinstance(max_act, str) else max_act
+        scale = max_act.strip() if isinstance(max_act, str) else max_act
         return self.online.analyze_encoded(encoded, *chosen, max_act=scale, **how)
 
     def top(self, encoded: EncodedText, k: int = 20) -> dict[str, Any]:
@@ -311,6 +313,17 @@ def bounded(value: Any, name: str, low: int, high: int) -> int:
     if not low <= number <= high:
         raise ValueError(f"{name} is {number}; it must be from {low} to {high}")
     return number
+
+
+def true_or_false(value: Any, name: str) -> bool:
+    """A JSON boolean from a client, or the 0 or 1 that stands for it; a text is none, since "false" would be true.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if value not in (0, 1):
+        raise ValueError(f"{name} is {repr(value)[:80]}; give true or false")
+    return bool(value)
 
 
 def _plain(value: float | None) -> float | None:

@@ -193,11 +193,14 @@ class OfflineFeatureCentricDashboard:
             known = _ids_or_pieces(example)
             texts, chips = self._reader.read(example.tokens if len(example.tokens) else known)
             track = Track(f"feature {feature_idx}", example.activations, color, scale=limit)
-            group = "" if len(bands) < 2 or example.quantile is None else f"band {example.quantile}"
-            if group and example.quantile == max(bands):
-                group = "strongest"
+            group, about = "", ""
+            if len(bands) > 1 and example.quantile == max(bands):
+                group, about = "strongest", "examples in which the feature fires most"
+            elif len(bands) > 1 and example.quantile is not None:
+                group = f"band {example.quantile}"
+                about = "a band of strength, 0 the weakest: drawn from all examples in which the feature fires so much"
             special = () if self._special.isdisjoint(known) else [token in self._special for token in known]
-            passages.append(Passage(texts, [track], chips, example.token_ids, special, group=group))
+            passages.append(Passage(texts, [track], chips, example.token_ids, special, group=group, group_title=about))
         if scale == "feature" and limit is None:
             passages = share_scale(passages)
         return list(zip(examples, passages, strict=True))
@@ -353,7 +356,7 @@ class AbstractOnlineFeatureCentricDashboard(ABC):
         """
 
     def generate_model_response(self, text: str) -> str:
-        """Continue a prompt with the model, greedily.
+        """Continue a prompt with the model, greedily, to `max_new_tokens` or the end of the model's context.
 
         Args:
             text: the prompt, chat formatting included.
@@ -362,13 +365,14 @@ class AbstractOnlineFeatureCentricDashboard(ABC):
             The prompt with the answer behind it.
 
         Raises:
-            ValueError: the dashboard has no model.
+            ValueError: the dashboard has no model, or the prompt leaves no room in the model's context.
         """
         if self.model is None:
             raise ValueError("there is no model to generate with; give `model`, or override generate_model_response")
-        batch = self.tokenizer(text, return_tensors="pt").to(self.model.device)
-        output = self.model.generate(**batch, max_new_tokens=self.max_new_tokens, do_sample=False)
-        return text + self.tokenizer.decode(output[0, batch["input_ids"].shape[1] :], skip_special_tokens=False)
+        from tiny_dashboard.generation import generate  # needs torch, which a dashboard of functions may do without
+
+        ids = self.tokenizer(text)["input_ids"]
+        return text + self.tokenizer.decode(list(generate(self.model, ids, self.max_new_tokens)))
 
     def respond(self, prompt: EncodedText, **options: Any) -> Iterator[EncodedText]:
         """Let the model answer: each item is the prompt with all of the answer so far.
@@ -452,7 +456,7 @@ class AbstractOnlineFeatureCentricDashboard(ABC):
             chat: format the text with the tokenizer's chat template.
             generate: let the model answer, and analyse the answer with the text.
             max_act: the activation that gets the full colour: a number, "auto" for the corpus maximum in
-                `max_acts`, None for the text's own maximum.
+                `max_acts`, None (or empty) for the text's own maximum.
             how: passed to `analyze_encoded`.
 
         Raises:
@@ -487,7 +491,7 @@ class AbstractOnlineFeatureCentricDashboard(ABC):
         features = list(dict.fromkeys([*highlight, *tooltip, *compute]))
         if not features:
             raise ValueError("no feature is named; give at least one to highlight")
-        limit = _scale_limit(max_act, (None, "auto"))
+        limit = _scale_limit("" if max_act is None else max_act, ("", "auto"))
         values = self.compute(encoded, features)
         if mask_special:
             values[np.array(encoded.special)] = np.nan
@@ -500,9 +504,14 @@ class AbstractOnlineFeatureCentricDashboard(ABC):
                 scale = self.max_activation(feature) if max_act == "auto" else limit
                 color, shown = color_of.get(feature), feature in highlight
                 tracks.append(Track(f"feature {feature}", values[:, column], color, scale=scale, highlighted=shown))
-        texts, chips = self._reader.read(encoded.ids)
-        passage = Passage(texts, tracks, chips, encoded.ids, encoded.special)
+        passage = self.passage(encoded, tracks)
+        texts = list(passage.tokens)
         return Analysis(encoded.text, texts, encoded.ids, features, values, response, passage, self.window_size)
+
+    def passage(self, encoded: EncodedText, tracks: Sequence[Track] = ()) -> Passage:
+        """A text as the highlighter takes it."""
+        texts, chips = self._reader.read(encoded.ids)
+        return Passage(texts, tracks, chips, encoded.ids, encoded.special)
 
     def max_activation(self, feature: int) -> float | None:
         """The feature's maximum over a corpus, where `max_acts` knows it."""
@@ -619,16 +628,16 @@ def _ids_or_pieces(example: Example) -> Any:
     return example.tokens if ids is None else ids if isinstance(ids, list) else np.asarray(ids).tolist()
 
 
-def _scale_limit(scale: Any, words: Sequence[str | None]) -> float | None:
+def _scale_limit(scale: Any, words: Sequence[str]) -> float | None:
     """The number in a scale, None for one of `words`."""
     if scale in words:
         return None
     try:
-        limit = float(scale)
+        limit = float("nan") if isinstance(scale, bool) else float(scale)
     except (TypeError, ValueError):
         limit = float("nan")
     if not 0 < limit < float("inf"):
-        known = ", ".join(repr(word) for word in words)
+        known = ", ".join(repr(word) if word else "empty" for word in words)
         raise ValueError(f"the scale is {scale!r}; give a number above 0, or one of {known}")
     return limit
 

@@ -32,16 +32,24 @@ def generate(
         ends: tokens that end it and are not given out, besides the model's own.
 
     Raises:
-        ValueError: a temperature below 0, or a prompt that the model cannot read; see `activations.check_ids`.
+        ValueError: a temperature below 0, a prompt that the model cannot read (see `activations.check_ids`), or one
+            that fills its context.
         RuntimeError: while it runs, where the model gives NaN.
     """
     if temperature < 0:
         raise ValueError(f"temperature is {temperature}; it must be 0 (greedy) or above")
     prompt = torch.as_tensor(ids, dtype=torch.long)[None]
     check_ids(model, prompt)
+    n_prompt, context = len(ids), getattr(text_config(model), "max_position_embeddings", None)
+    if n_prompt == context:
+        raise ValueError(
+            f"the text has {n_prompt} tokens, which is all the context of {type(model).__name__}, and leaves no room "
+            "for an answer; shorten the text"
+        )
+    room = min(max_new_tokens, context - n_prompt) if context else max_new_tokens
     own = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
     all_ends = {*ends, *(own if isinstance(own, list | tuple) else [own])}
-    return _tokens(model, prompt, max_new_tokens, temperature, seed, all_ends)
+    return _tokens(model, prompt, room, temperature, seed, all_ends)
 
 
 @torch.no_grad()
@@ -52,9 +60,8 @@ def _tokens(
     device = model.get_input_embeddings().weight.device
     # The last position's logits are all that is needed; not every model can be told so.
     extra = {"logits_to_keep": 1} if "logits_to_keep" in inspect.signature(model.forward).parameters else {}
-    context = getattr(text_config(model), "max_position_embeddings", None) or ids.shape[1] + n_tokens
     ids, cache, fed = ids.to(device), None, 0
-    for _ in range(min(n_tokens, context - ids.shape[1])):
+    for _ in range(n_tokens):
         mask = torch.ones_like(ids)
         out = model(ids[:, fed:], attention_mask=mask, past_key_values=cache, use_cache=True, **extra)
         cache = getattr(out, "past_key_values", None)

@@ -118,7 +118,7 @@ class Passage:
         ids: vocabulary ids, `[seq_len]`, for the tooltip.
         special: True at BOS and chat-template tokens, `[seq_len]`: they are set back.
         peak: position that the concordance aligns on; None takes the highest value of the first highlighted track.
-        group: heading shown where it differs from the passage before.
+        group, group_title: heading shown where it differs from the passage before, and what is said at the pointer.
     """
 
     tokens: Sequence[str]
@@ -128,6 +128,7 @@ class Passage:
     special: Sequence[bool] = ()
     peak: int | None = None
     group: str = ""
+    group_title: str = ""
 
 
 def format_number(value: float) -> str:
@@ -161,7 +162,7 @@ def passage_html(passage: Passage, *, window: int | None = None, title: str = ""
     active = sorted({p for ink in inks for p in ink.shown})
     parts, data = _tokens(passage, inks)
     body = f'<div class="td-p" tabindex="0">{_folded(parts, 0, len(parts), active, window)}</div>'
-    bar = _legend([inks]) if legend else ""
+    bar = _legend([inks], named=True) if legend else ""
     return _root(body, [data], [passage], title, bar, view="text")
 
 
@@ -190,7 +191,8 @@ def examples_html(
         inks = _inks(passage)
         parts, values = _tokens(passage, inks)
         peak = _peak(passage, inks)
-        heading = f'<h4 class="td-group">{plain_text(passage.group)}</h4>' if passage.group != group else ""
+        about = f' title="{plain_text(passage.group_title)}"' if passage.group_title else ""
+        heading = f'<h4 class="td-group"{about}>{plain_text(passage.group)}</h4>' if passage.group != group else ""
         group = passage.group
         at_peak: Iterable[float] = inks[0].values[peak : peak + 1] if inks else ()  # no tokens, no value
         value = "".join(format_number(v) for v in at_peak if not math.isnan(v))
@@ -202,7 +204,7 @@ def examples_html(
         data.append(values)
         all_inks.append(inks)
     count = f"{len(passages)} example{'' if len(passages) == 1 else 's'}{f' · {plain_text(note)}' if note else ''}"
-    bar = f"<span>{count}</span>{_legend(all_inks)}"
+    bar = f"<span>{count}</span>{_legend(all_inks, named=False)}"
     # The empty comments let a script take the rows in one by one; no text can hold one.
     body = f'<div class="td-list"><!---->{"<!---->".join(rows)}<!----></div>'
     return _root(body, data, passages, title, bar, view=view)
@@ -408,8 +410,13 @@ def _peak(passage: Passage, inks: list[_Ink]) -> int:
     return int(np.argmax(np.fmax(inks[0].values, -np.inf))) if inks and n else 0
 
 
-def _legend(all_inks: Iterable[list[_Ink]]) -> str:
-    """The scale of each highlighted track; passages with scales of their own are said to have them."""
+def _legend(all_inks: Iterable[list[_Ink]], *, named: bool) -> str:
+    """The scale of each highlighted track, below zero to the left; passages with their own are said to have them.
+
+    Args:
+        all_inks: of each passage.
+        named: name a track that is the only one, too.
+    """
     ends: dict[str, list[_Ink]] = {}
     for inks in all_inks:
         for ink in inks:
@@ -421,19 +428,21 @@ def _legend(all_inks: Iterable[list[_Ink]]) -> str:
             out.append(f"<span>{plain_text(name)}: never active</span>")
             continue
         shared = len(inks) == 1 or inks[0].track.scale is not None
+        scale = ["0"]
         for side, most, sign in ((0, highest, ""), (1, lowest, "−")):
             if not most:
                 continue
             color, end = inks[0].colors[side], inks[0].ends[side]
-            label = sign + format_number(end) if shared else "each example's own maximum"
+            strongest = f"{round(255 * max_alpha(color)):02x}"
+            bar = f'<s style="background:linear-gradient({270 if side else 90}deg,{color}00,{color}{strongest})"></s>'
+            label = sign + format_number(end) if shared else ""
             if shared and most > end * 1.001:  # stored activations may be rounded to float16, and their peak not
                 label += f", clamped ({sign}{format_number(most)} at most)"
-            shown = plain_text(name) if len(ends) > 1 else ""
-            strongest = f"{round(255 * max_alpha(color)):02x}"
-            out.append(
-                f'<span>{shown} 0<s style="background:linear-gradient(90deg,{color}00,{color}{strongest})">'
-                f"</s>{label}</span>"
-            )
+            scale = [label, bar, *scale] if side else [*scale, bar, label]
+        if not shared:
+            scale.append("each example's own maximum")
+        shown = f"{plain_text(name)}: " if named or len(ends) > 1 else ""
+        out.append(f"<span>{shown}{' '.join(filter(None, scale))}</span>")
     return f'<span class="td-legend">{"".join(out)}</span>' if out else ""
 
 

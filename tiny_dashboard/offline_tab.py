@@ -25,7 +25,7 @@ _COLUMNS = {
     "relative_norm_difference": "relative norm",
     "decoder_cosine": "cosine",
 }
-_URL = ("feature", "examples", "window", "scale", "mask")
+_URL = dict.fromkeys(("feature", "examples", "window", "scale", "mask"), "")
 
 
 class OfflineTab:
@@ -62,7 +62,7 @@ class OfflineTab:
             following = gr.Button("›", elem_id="td-next", min_width=40, scale=0)
             anywhere = gr.Button("random", elem_id="td-random", min_width=80, scale=0)
             search = gr.Textbox(
-                placeholder="Search labels, or type a number   /",
+                placeholder="Search, or a number   /",
                 show_label=False,
                 label="Search",
                 container=False,

@@ -12,10 +12,15 @@ import numpy as np
 
 from tiny_dashboard.components import explain, note, save_js, token_view, url_js
 from tiny_dashboard.endpoints import Endpoints, bounded
-from tiny_dashboard.highlight import COLORS, Track, format_number, passage_html, plain_text
+from tiny_dashboard.highlight import COLORS, Track, format_number, hex_color, passage_html, plain_text
 from tiny_dashboard.text import EncodedText, parse_features
 
-_URL = ("text", "chat", "highlight", "tooltip", "max_act")
+_TYPED = ("highlight", "tooltip", "compute", "max_act")
+_MULTIPLE = "times its maximum"
+# In the order of `OnlineTab.asked`; the offline tab has a "mask" of its own.
+_URL = dict.fromkeys(("text", "chat", *_TYPED, "split", "leave_out"), "") | dict(
+    zip(("color1", "color2"), COLORS, strict=True)
+)
 
 
 class OnlineTab:
@@ -27,11 +32,15 @@ class OnlineTab:
         endpoints: what is asked.
         text: the text to start with.
         max_new_tokens: the most that may be generated at once.
+        has_offline: a feature's number opens its examples.
     """
 
-    def __init__(self, endpoints: Endpoints, text: str = "", max_new_tokens: int = 128) -> None:
+    def __init__(
+        self, endpoints: Endpoints, text: str = "", max_new_tokens: int = 128, *, has_offline: bool = False
+    ) -> None:
         self._ask = endpoints
         self._max_new_tokens = max_new_tokens
+        self._has_offline = has_offline
         self.state = gr.State({})
         self.status = gr.HTML(note("loading the models …", "loading"))
         with gr.Row():
@@ -73,21 +82,25 @@ class OnlineTab:
                         colors = [
                             gr.ColorPicker(c, label=f"Colour {i + 1}", min_width=100) for i, c in enumerate(COLORS)
                         ]
-                    with gr.Row():
-                        length = gr.Slider(1, max_new_tokens, value=max_new_tokens, step=1, label="New tokens")
-                        temperature = gr.Slider(0, 2, value=0, step=0.1, label="Temperature", info="0 is greedy")
+                    with gr.Row() as sliders:
+                        how: dict[str, Any] = {"buttons": [], "min_width": 170}
+                        length = gr.Slider(
+                            1, max_new_tokens, max_new_tokens, step=1, label="New tokens", info="at most", **how
+                        )
+                        temperature = gr.Slider(0, 2, 0, step=0.1, label="Temperature", info="0 is greedy", **how)
                     save = gr.Button("Save HTML")
-                with gr.Accordion("Steer", open=False), gr.Row():
-                    steered = gr.Textbox(label="Feature", info="added while generating", min_width=90)
-                    strength = gr.Number(1.0, label="Strength", info="times its maximum", min_width=90)
-                    clamp = gr.Checkbox(label="Clamp", info="set it; one model only", min_width=90)
+                with gr.Accordion("Steer", open=False) as steer:
+                    with gr.Row():
+                        steered = gr.Textbox(label="Feature", info="added while generating", min_width=120)
+                        strength = gr.Number(1.0, label="Strength", info=_MULTIPLE, min_width=120)
+                    clamp = gr.Checkbox(label="Clamp", info="set it, do not add it; for one model only")
                 self.top = token_view(elem_id="td-top", min_height=160)
         self.settings = [self.highlight, self.tooltip, self.compute, self.max_act, self.split, self.mask, *colors]
         self.outputs = [self.highlight, self.view, self.top, self.state]
         # One model call at a time; the others wait their turn.
         model: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "gpu", "api_visibility": "private"}
         self.asked = ask = [self.text, self.chat, *self.settings]
-        self.restored = [self.text, self.chat, self.highlight, self.tooltip, self.max_act]
+        self.readied = [self.status, sliders, steer]
         controls: list[Any] = [self.highlight, self.tooltip, self.max_act, self.compute]
         analyzed = [
             run.click(self.analyze, ask, [*self.outputs, self.response, self.unsteered], **model),
@@ -98,11 +111,9 @@ class OnlineTab:
         # A typed colour is no input for Gradio, only a change.
         for event in (self.split.input, self.mask.input, *(color.change for color in colors)):
             analyzed.append(event(self.redraw, [self.state, *self.settings], self.outputs, **model))
-        how = [length, temperature, steered, strength, clamp]
+        asked = [self.text, self.chat, length, temperature, steered, strength, clamp]
         answers = [self.response, self.unsteered]
-        answer = generate.click(
-            self.generate, [self.text, self.chat, *how, *self.settings], [*self.outputs, *answers], **model
-        )
+        answer = generate.click(self.generate, [*asked, *self.settings], [*self.outputs, *answers], **model)
         analyzed.append(answer)
         # What there is of an answer when it is stopped is worth a look too.
         analyzed.append(
@@ -110,30 +121,38 @@ class OnlineTab:
                 self.redraw, [self.state, *self.settings], self.outputs, **model
             )
         )
-        self.view.token(self.at_token, self.state, self.top, api_visibility="private", show_progress="hidden")
+        quick: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+        steered.blur(self.measure, steered, strength, concurrency_limit=None, **quick)
+        self.view.token(self.at_token, self.state, self.top, **quick)
+        if not has_offline:  # else the app follows to the other tab, too
+            analyzed.append(self.top.action(self.follow, [self.state, *self.settings[1:]], self.outputs, **model))
         for event in analyzed:
             self.then_url(event)
         save.click(None, [self.highlight, self.view], None, js=save_js("text"))
 
     def then_url(self, event: Any) -> None:
         """After an event, write what is shown into the page's address."""
-        event.then(None, self.restored, None, js=url_js(_URL))
+        event.then(None, self.asked, None, js=url_js(_URL))
 
-    def ready(self) -> Any:
-        """Wait for the models; then say which conventions are in force, or why there are none."""
+    def ready(self) -> tuple[Any, Any, Any]:
+        """Wait for the models; then say which conventions are in force, or why there are none.
+
+        A dashboard of functions generates in its own way: how, and steering, are not offered then.
+        """
         try:
             online = self._ask.online
         except ValueError as error:
-            return gr.HTML(note(str(error), "error"))
-        said = (
-            getattr(online, "notes", ()) if online.can_rank else ["this dashboard computes chosen features: name them"]
-        )
-        return gr.HTML(note(" · ".join(said), "fine") if said else "")
+            return gr.HTML(note(str(error), "error")), gr.skip(), gr.skip()
+        ours = online.can_rank
+        said = getattr(online, "notes", ()) if ours else ["this dashboard computes chosen features: name them"]
+        return gr.HTML(note(" · ".join(said), "fine") if said else ""), gr.Row(visible=ours), gr.Accordion(visible=ours)
 
     def restore(self, query: Mapping[str, str], text: str) -> list[Any]:
         """The tab as a link describes it."""
-        chat = query.get("chat") == "true"
-        return [query.get("text", text), chat, *(query.get(name, "") for name in ("highlight", "tooltip", "max_act"))]
+        typed = [query.get(name, "") for name in _TYPED]
+        split, leave_out = (query.get(name) == "true" for name in ("split", "leave_out"))
+        colors = [_color(query.get(f"color{i + 1}"), usual) for i, usual in enumerate(COLORS)]
+        return [query.get("text", text), query.get("chat") == "true", *typed, split, leave_out, *colors]
 
     def analyze_given(self, text: str, chat: bool, *settings: Any) -> tuple[Any, ...]:
         """Analyse the text that a link brought, where it brought one."""
@@ -154,6 +173,10 @@ class OnlineTab:
             return settings[0], note("nothing to show yet: type a text and analyze it"), "", {}
         return self._draw(EncodedText(*state["encoded"]), *settings)
 
+    def follow(self, event: gr.EventData, state: Mapping[str, Any], *settings: Any) -> tuple[Any, ...]:
+        """A click in the list of what fires: highlight that feature, `settings` being those after the highlight."""
+        return self.redraw(state, str(event.value)[:20], *settings)
+
     def generate(
         self,
         text: str,
@@ -171,9 +194,10 @@ class OnlineTab:
             prompt = self._ask.encode(text, chat=chat, generation_prompt=chat)
             options = self._options(length, temperature)
             steering = self._steering(feature, strength, clamp)
+            label = "Response" + "".join(f", feature {f} at {format_number(v)}" for f, v in steering.get("steer", ()))
             encoded = prompt
             for encoded in self._ask.online.respond(prompt, **options, **steering):
-                answer = gr.Textbox(encoded.text[len(prompt.text) :], visible=True)
+                answer = gr.Textbox(encoded.text[len(prompt.text) :], visible=True, label=label)
                 yield skip, skip, skip, {"encoded": list(encoded)}, answer, gr.Textbox("", visible=bool(steering))
             if steering:
                 for other in self._ask.online.respond(prompt, **options):
@@ -197,17 +221,24 @@ class OnlineTab:
             raise ValueError(f"temperature is {temperature}; it must be from 0 to 10")
         return {"max_new_tokens": new, "temperature": temperature, "seed": random.getrandbits(32)}
 
+    def measure(self, feature: str) -> Any:
+        """What the strength is a number of, for the feature that is typed."""
+        try:
+            online = self._ask.online
+            most = online.max_activation(parse_features(feature, getattr(online, "n_features", None))[0])
+        except (ValueError, LookupError, OSError):  # no feature, or one that is none: `generate` says so
+            return gr.Number(info=_MULTIPLE)
+        return gr.Number(
+            info=f"{_MULTIPLE}, {format_number(most)}" if most else "an activation: its maximum is not known"
+        )
+
     def _steering(self, feature: str, strength: float, clamp: bool) -> dict[str, Any]:
-        """Steering by a multiple of the feature's maximum; nothing where no feature is named."""
+        """Steering by a multiple of the feature's maximum, or by an activation where that is not known."""
         chosen = parse_features(feature, getattr(self._ask.online, "n_features", None))
-        if not chosen:
-            return {}
         if len(chosen) > 1:
             raise ValueError(f"{len(chosen)} features to steer with; name one")
-        most = self._ask.online.max_activation(chosen[0])
-        if most is None:
-            raise ValueError(f"the maximum of feature {chosen[0]} is not known: open examples that have it")
-        return {"steer": [(chosen[0], strength * most)], "clamp": bool(clamp)}
+        steer = [(f, strength * (self._ask.online.max_activation(f) or 1.0)) for f in chosen]
+        return {"steer": steer, "clamp": bool(clamp)} if steer else {}
 
     def compare(
         self, ids: Sequence[int], special: Sequence[bool], stored: Sequence[float], feature: int
@@ -239,7 +270,7 @@ class OnlineTab:
             if value > 0
         ]
         where = self._ask.online.texts(state["encoded"][1])[at]
-        return _feature_list(f"at token {at} “{where.strip()[:30]}”", found)
+        return self._feature_list(f"at token {at} “{where.strip()[:30]}”", found)
 
     def _draw(
         self,
@@ -258,11 +289,13 @@ class OnlineTab:
                 state["top"] = self._ask.top(encoded)
                 if not highlight.strip() and state["top"]["over_text"]:
                     highlight = str(state["top"]["over_text"][0]["feature"])
-            result = self._ask.analysis(
-                encoded, highlight, tooltip, compute, max_act=max_act, mask_special=mask, colors=colors
-            )
-            passage = result.passage
-            if split:
+            if "top" in state and not (highlight + tooltip + compute).strip():  # nothing fires
+                passage = self._ask.online.passage(encoded)
+            else:
+                passage = self._ask.analysis(
+                    encoded, highlight, tooltip, compute, max_act=max_act, mask_special=mask, colors=colors
+                ).passage
+            if split and passage.tracks:
                 passage = replace(passage, tracks=self._split(encoded, highlight, passage.tracks, colors))
             view = passage_html(passage, window=None)
         except Exception as error:
@@ -286,21 +319,30 @@ class OnlineTab:
         return {"encoded": list(encoded), "top": self._top(encoded)}
 
     def _top_html(self, top: Mapping[str, Any] | None) -> str:
-        return _feature_list("over the text", top["over_text"]) if top else ""
+        return self._feature_list("over the text", top["over_text"]) if top else ""
+
+    def _feature_list(self, where: str, found: Sequence[Mapping[str, Any]]) -> str:
+        """Features as rows: click one to open its examples, where there are some, or to highlight it here."""
+        if not found:
+            return note(f"no feature fires {where}")
+        strongest = max(row["activation"] for row in found)
+        title = "open its examples" if self._has_offline else "highlight it"
+        rows = "".join(
+            f'<div class="td-f"><button type="button" data-action="open" data-value="{row["feature"]}" '
+            f'title="{title}">{row["feature"]}</button>'
+            f"<span>{plain_text(row['label']) or plain_text(row.get('token', '').strip())}</span>"
+            f'<s style="--td-part:{100 * row["activation"] / strongest:.0f}%"></s>'
+            f"<small>{format_number(row['activation'])}</small>"
+            f'<button type="button" data-action="highlight" data-value="{row["feature"]}">highlight</button></div>'
+            for row in found
+        )
+        bar = f'<div class="td-bar"><span>What fires {plain_text(where)}</span></div>'
+        return f'<div class="td td-fires">{bar}{rows}</div>'
 
 
-def _feature_list(where: str, found: Sequence[Mapping[str, Any]]) -> str:
-    """Features as rows: click one to open its examples, or to highlight it here."""
-    if not found:
-        return note(f"no feature fires {where}")
-    strongest = max(row["activation"] for row in found)
-    rows = "".join(
-        f'<div class="td-f"><button type="button" data-action="open" data-value="{row["feature"]}" '
-        f'title="open its examples">{row["feature"]}</button>'
-        f"<span>{plain_text(row['label']) or plain_text(row.get('token', '').strip())}</span>"
-        f'<s style="--td-part:{100 * row["activation"] / strongest:.0f}%"></s>'
-        f"<small>{format_number(row['activation'])}</small>"
-        f'<button type="button" data-action="highlight" data-value="{row["feature"]}">highlight</button></div>'
-        for row in found
-    )
-    return f'<div class="td td-fires"><div class="td-bar"><span>What fires {plain_text(where)}</span></div>{rows}</div>'
+def _color(asked: str | None, usual: str) -> str:
+    """A colour that a link names, where it is one: the picker would put any text into its style."""
+    try:
+        return hex_color(asked or usual)
+    except ValueError:
+        return usual
