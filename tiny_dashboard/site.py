@@ -34,7 +34,7 @@ _BODY = """<div class="td td-head"><h1>{title}</h1><p>{facts}</p></div>
 <div class="td td-site"><button id="td-previous" aria-label="previous feature">‹</button>
 <input id="td-feature" aria-label="Feature" inputmode="numeric" autocomplete="off">
 <button id="td-next" aria-label="next feature">›</button><button id="td-random">random</button>
-<input id="td-search" aria-label="Search" placeholder="Search labels, or type a number   /" autocomplete="off">
+<input id="td-search" aria-label="Search" placeholder="Search, or a number   /" autocomplete="off">
 <button id="td-toggle">table</button></div>
 <div id="td-table" hidden></div><div id="td-view"></div>
 <noscript>This page reads its features with a script: allow scripts to see them.</noscript>"""
