@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from statistics import median
 
 import torch
 from safetensors.torch import save_file
@@ -22,6 +23,7 @@ from tiny_dashboard.dictionaries import load_dictionary
 from tiny_dashboard.featurizer import Featurizer
 
 VOCABULARY, ACTIVE = 4096, 50
+TURNS = 5
 LIMITS = {"demo": 0.8, "gemma": 0.7}  # of the bare forward passes and encode, at least
 
 
@@ -106,7 +108,7 @@ def bare(featurizer: Featurizer, batches: list) -> float:
 
 
 def speed(kind: str, n_features: int, device: str, n_tokens: int, batch_size: int = 32) -> None:
-    """Tokens a second of collecting, from texts to the state, over those of `bare` on the same batches."""
+    """Tokens a second of collecting, from texts to the state, over those of `bare` on the same batches, in turns."""
     featurizer = make_featurizer(kind, n_features, device)
     corpus = documents(n_tokens)
     with tempfile.TemporaryDirectory() as folder:
@@ -114,20 +116,20 @@ def speed(kind: str, n_features: int, device: str, n_tokens: int, batch_size: in
         batches = list(run.batches.iterate())
         bare(featurizer, batches[:2])
         times = []
-        for part in (corpus, corpus):
+        for _ in range(TURNS):
             before = bare(featurizer, batches)
-            run = make_run(featurizer, part, folder, batch_size=batch_size)
+            run = make_run(featurizer, corpus, folder, batch_size=batch_size)
             start = time.perf_counter()
             run.go(1e9)
             run.state.total.cpu()
             times.append((time.perf_counter() - start, before))
             active = float(run.state.histogram.sum()) / run.at["n_tokens"]
-        tokens = run.at["n_seen"]
-        seconds, base = min(t for t, _ in times), min(b for _, b in times)
+        tokens, seconds = run.at["n_seen"], median(taken for taken, _ in times)
+        ratios = sorted(before / taken for taken, before in times)
         print(
             f"{kind}, {n_features:,} features, {device}, {tokens:,} tokens, {active:.0f} active: "
-            f"{tokens / seconds:,.0f} tokens/s, {base / seconds:.2f} of the bare forward pass and encode "
-            f"(limit {LIMITS[kind]})",
+            f"{tokens / seconds:,.0f} tokens/s, {median(ratios):.2f} of the bare forward pass and encode, median of "
+            f"{TURNS} turns from {ratios[0]:.2f} to {ratios[-1]:.2f} (limit {LIMITS[kind]})",
             flush=True,
         )
 
