@@ -608,14 +608,19 @@ def test_an_example_is_tried_online_beside_what_is_stored(visit, client, bundle,
     expect(page.locator(f"{TOP} .td-f").first).to_be_visible()
 
 
-def test_models_shares_as_two_bands(visit):
+def test_models_shares_as_two_bands(visit, bundle):
     page = visit("?tab=online")
+    at_bos = int(bundle.values[0][0].argmax())
+    page.locator("#td-highlight textarea").fill(str(at_bos))
     analyze(page, "The quick brown fox")
     expect(page.locator(f"{ANALYSIS} .td-p")).to_be_visible()
     page.get_by_role("button", name="More").click()
     page.get_by_label("Split a crosscoder's feature by model").check()
     expect(page.locator(f"{ANALYSIS} .td-legend > span").first).to_contain_text("base")
     expect(page.locator(f"{ANALYSIS} .td-legend")).to_contain_text("chat")
+    expect(page.locator(f"{ANALYSIS} i.td-s[style]")).to_have_count(1)
+    page.get_by_label("Leave out special tokens").last.check()
+    expect(page.locator(f"{ANALYSIS} i.td-s[style]")).to_have_count(0)
     page.locator("#td-highlight textarea").fill("1, 2")
     page.locator("#td-highlight textarea").press("Enter")
     expect(page.locator(f"{ANALYSIS} .td-error")).to_contain_text("a split needs one highlighted feature")

@@ -296,19 +296,21 @@ class OnlineTab:
                     encoded, highlight, tooltip, compute, max_act=max_act, mask_special=mask, colors=colors
                 ).passage
             if split and passage.tracks:
-                passage = replace(passage, tracks=self._split(encoded, highlight, passage.tracks, colors))
+                passage = replace(passage, tracks=self._split(encoded, highlight, passage.tracks, mask, colors))
             view = passage_html(passage, window=None)
         except Exception as error:
             view = note(explain(error), "error")
         return highlight, view, self._top_html(state.get("top")), state
 
     def _split(
-        self, encoded: EncodedText, highlight: str, tracks: Sequence[Track], colors: Sequence[str]
+        self, encoded: EncodedText, highlight: str, tracks: Sequence[Track], mask: bool, colors: Sequence[str]
     ) -> list[Track]:
         online: Any = self._ask.online
         if not highlight.strip().isdecimal() or not hasattr(online, "split_tracks"):
             raise ValueError("a split needs one highlighted feature, and a crosscoder of two models")
         bands = online.split_tracks(encoded, int(highlight))
+        if mask:
+            bands = [replace(band, values=np.where(encoded.special, np.nan, band.values)) for band in bands]
         bands = [replace(band, color=color) for band, color in zip(bands, colors, strict=False)]
         return [*bands, *(replace(track, highlighted=False) for track in tracks)]
 
