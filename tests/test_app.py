@@ -253,6 +253,7 @@ def test_settings_change_the_view(visit, rich, client):
     n = len(client.predict(feature=rich, api_name="/examples")["examples"])
     expect(bar).to_have_text(f"{n} examples · window 50")
     page.get_by_role("button", name="Display").click()
+    page.wait_for_timeout(500)  # Gradio's controls listen a moment after they are shown; nobody types that fast
     window = page.get_by_label("number input for Window")
     window.fill("3")
     window.press("Tab")
