@@ -16,11 +16,11 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, Gemma2Config, LlamaConfig, PreTrainedTokenizerFast
 
-from tiny_dashboard.activations import get_activations
-from tiny_dashboard.collect_run import Run
-from tiny_dashboard.corpus import Batches
+from tiny_dashboard.collect.corpus import Batches
+from tiny_dashboard.collect.run import Run
 from tiny_dashboard.dictionaries import load_dictionary
-from tiny_dashboard.featurizer import Featurizer
+from tiny_dashboard.models.activations import get_activations
+from tiny_dashboard.models.featurizer import Featurizer
 
 VOCABULARY, ACTIVE = 4096, 50
 TURNS = 5

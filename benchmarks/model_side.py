@@ -13,9 +13,9 @@ import torch
 from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM, LlamaConfig
 
-from tiny_dashboard.activations import get_activations
 from tiny_dashboard.dictionaries import load_dictionary
-from tiny_dashboard.featurizer import Featurizer
+from tiny_dashboard.models.activations import get_activations
+from tiny_dashboard.models.featurizer import Featurizer
 
 
 def _ratio(function, base, repeats: int = 25) -> float:

@@ -16,10 +16,10 @@ import numpy as np
 
 from benchmarks import storage
 from benchmarks.storage import EXAMPLES, TOKENS, VOCABULARY
-from tiny_dashboard.examples import Example
+from tiny_dashboard.core.examples import Example
 from tiny_dashboard.feature_centric_dashboards import OfflineFeatureCentricDashboard
-from tiny_dashboard.site import export_site
-from tiny_dashboard.sources.parquet import write_dataset
+from tiny_dashboard.publish.site import export_site
+from tiny_dashboard.sources.write import write_dataset
 
 FEATURES, SECONDS, BYTES = 10_000, 120, 12
 ENGLISH = "eeeeeeeeeeeettttttttaaaaaaaooooooiiiiiinnnnnnsssssshhhhrrrrddddlllluuucccmmmfffyywwggppbbvk"

@@ -20,8 +20,9 @@ from pathlib import Path
 
 import numpy as np
 
-from tiny_dashboard.examples import Example, FeatureStats
-from tiny_dashboard.sources.parquet import FEATURES_PER_GROUP, round_to_half, write_dataset
+from tiny_dashboard.core.examples import Example
+from tiny_dashboard.core.statistics import FeatureStats
+from tiny_dashboard.sources.write import FEATURES_PER_GROUP, round_to_half, write_dataset
 
 FEATURES, EXAMPLES, TOKENS, VOCABULARY = 131_072, 20, 128, 32_000
 LOOKUPS = 300

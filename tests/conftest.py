@@ -111,10 +111,11 @@ def bundle(tmp_path_factory) -> SimpleNamespace:
     """A tokenizer, a model pair, their crosscoder, the true activations as examples, and a dashboard.toml on them."""
     import torch
 
+    from tiny_dashboard.core.examples import Example
+    from tiny_dashboard.core.statistics import FeatureStats
     from tiny_dashboard.dictionaries import load_dictionary
-    from tiny_dashboard.examples import Example, FeatureStats
-    from tiny_dashboard.featurizer import Featurizer
-    from tiny_dashboard.sources.parquet import write_dataset
+    from tiny_dashboard.models.featurizer import Featurizer
+    from tiny_dashboard.sources.write import write_dataset
 
     torch.set_num_threads(1)
     root = tmp_path_factory.mktemp("bundle")
@@ -190,7 +191,7 @@ def bundle(tmp_path_factory) -> SimpleNamespace:
 @pytest.fixture(scope="session")
 def app_url(bundle) -> Iterator[str]:
     """The address of the app that runs on the bundle; it is started once."""
-    from tiny_dashboard.app import launch
+    from tiny_dashboard.app.launch import launch
 
     app = launch(bundle.toml, prevent_thread_lock=True, quiet=True)
     yield app.local_url.rstrip("/")

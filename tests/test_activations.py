@@ -23,7 +23,8 @@ from transformers import (
     Qwen3Config,
 )
 
-from tiny_dashboard.activations import HOOK_POINTS, find_hook, get_activations, hooked, resolve_device, unwrap_model
+from tiny_dashboard.hub import resolve_device
+from tiny_dashboard.models.activations import HOOK_POINTS, find_hook, get_activations, hooked, unwrap_model
 
 torch.set_num_threads(1)
 VOCAB, WIDTH, CONTEXT = 64, 32, 40

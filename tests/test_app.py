@@ -18,8 +18,8 @@ from tiny_dashboard import (
     OnlineFeatureCentricDashboard,
     build_app,
 )
-from tiny_dashboard.app import launch
-from tiny_dashboard.highlight import COLORS
+from tiny_dashboard.app.launch import launch
+from tiny_dashboard.core.highlight import COLORS
 
 expect.set_options(timeout=10_000)
 EXAMPLES, ANALYSIS, TOP = "#td-examples", "#td-analysis", "#td-top"

@@ -11,9 +11,9 @@ from html_tree import parse
 from hypothesis import given
 from test_highlight import ANY_TEXT
 
-from tiny_dashboard.card import card_html
-from tiny_dashboard.examples import FeatureStats
-from tiny_dashboard.highlight import COLORS
+from tiny_dashboard.core.card import card_html
+from tiny_dashboard.core.highlight import COLORS
+from tiny_dashboard.core.statistics import FeatureStats
 
 FULL = FeatureStats(
     417,

@@ -64,7 +64,7 @@ def kept(tmp_path_factory):
 @pytest.fixture
 def launched(monkeypatch):
     """What `launch` hands to the app, instead of a server that runs for ever."""
-    from tiny_dashboard import app
+    from tiny_dashboard.app import launch as app
 
     calls = []
     monkeypatch.setattr(app, "launch", lambda what=None, **options: calls.append((what, options)))
@@ -285,9 +285,9 @@ def test_defaults_of_collect_are_those_of_the_function(monkeypatch, tiny):
 
 def test_collect_on_ray(monkeypatch, tiny):
     called = {}
-    module = types.ModuleType("tiny_dashboard.collect_ray")
+    module = types.ModuleType("tiny_dashboard.collect.ray")
     module.collect_on_ray = lambda *given, **options: called.update(options, given=given) or "out"
-    monkeypatch.setitem(sys.modules, "tiny_dashboard.collect_ray", module)
+    monkeypatch.setitem(sys.modules, "tiny_dashboard.collect.ray", module)
     words = ["collect", "--model", "m", "--dictionary", "d", "--corpus", "c", "--out", "o", "--ray"]
     assert tiny(*words, "--num-shards", 8, "--gpus", 0.5, "--top-k", 7) == (0, "out\n", "")
     assert called["given"] == (["m"], "d", "c", Path("o"))
@@ -300,7 +300,9 @@ def test_collect_on_ray(monkeypatch, tiny):
 
 def test_push(monkeypatch, tiny):
     called = []
-    monkeypatch.setattr("tiny_dashboard.hub.push_dataset", lambda *given, **how: called.append((*given, how)) or "url")
+    monkeypatch.setattr(
+        "tiny_dashboard.publish.push.push_dataset", lambda *given, **how: called.append((*given, how)) or "url"
+    )
     assert tiny("push", "folder", "owner/name") == (0, "url\n", "")
     assert tiny("push", "folder", "owner/name", "--private")[0] == 0
     assert called == [(Path("folder"), "owner/name", {"private": private}) for private in (False, True)]
@@ -313,7 +315,7 @@ def test_deploy(monkeypatch, tiny):
         called.append((*given, how))
         return types.SimpleNamespace(url="url", embed="<iframe>")
 
-    monkeypatch.setattr("tiny_dashboard.deploy.deploy", stand_in)
+    monkeypatch.setattr("tiny_dashboard.publish.deploy.deploy", stand_in)
     assert tiny("deploy", "owner/name") == (0, "url\n<iframe>\n", "")
     assert tiny("deploy", "owner/name", "x.toml", "--static", "--private", "--dry-run") == (0, "", "")
     ways = [dict.fromkeys(("static", "private", "dry_run"), on) for on in (False, True)]

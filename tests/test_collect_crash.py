@@ -14,7 +14,8 @@ import torch
 from collect_fixtures import SCRIPT_OPTIONS, make_all, make_corpus
 from test_collect import collect, files
 
-from tiny_dashboard import collect_run, collect_saved
+from tiny_dashboard.collect import run as collect_run
+from tiny_dashboard.collect import saved as collect_saved
 
 torch.set_num_threads(1)
 OPTIONS = {"top_k": 2, "samples": 2, "batch_size": 8, "block_size": 16}

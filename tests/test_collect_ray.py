@@ -16,7 +16,7 @@ from collect_fixtures import make_all, make_corpus
 
 from tiny_dashboard.cli import main
 from tiny_dashboard.collect import collect_examples
-from tiny_dashboard.collect_ray import collect_on_ray
+from tiny_dashboard.collect.ray import collect_on_ray
 
 torch.set_num_threads(1)
 OPTIONS = {"context": 12, "top_k": 3, "samples": 2, "batch_size": 32, "layer": 1, "device": "cpu"}

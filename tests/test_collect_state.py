@@ -10,8 +10,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tiny_dashboard.collect_saved import load_meta, merge_parts, save_state
-from tiny_dashboard.collect_state import Batch, State, bin_edges
+from tiny_dashboard.collect.saved import load_meta, merge_parts, save_state
+from tiny_dashboard.collect.state import Batch, State, bin_edges
 
 torch.set_num_threads(1)
 D, T, K, S = 5, 4, 3, 4
@@ -195,7 +195,7 @@ def test_sample_is_uniform_over_documents():
 
 
 def test_saved_states_merge_like_states(tmp_path, monkeypatch):
-    monkeypatch.setattr("tiny_dashboard.collect_state.PART_FEATURES", 2)
+    monkeypatch.setattr("tiny_dashboard.collect.state.PART_FEATURES", 2)
     documents = [[Window(doc, 0, [doc % 3, 1], [True, True], doc % 2)] for doc in range(9)]
     for i in range(3):
         state = feed(empty(), documents[i::3])

@@ -15,10 +15,10 @@ from test_collect import collect, files
 from test_sources_hub import Client, Refused
 from tokenizers import processors
 
-from tiny_dashboard.corpus import Batches, encode_chat, open_corpus, to_document
+from tiny_dashboard.collect.corpus import Batches, encode_chat, open_corpus, to_document
 from tiny_dashboard.dictionaries import load_dictionary
 from tiny_dashboard.feature_centric_dashboards import OfflineFeatureCentricDashboard
-from tiny_dashboard.featurizer import Featurizer
+from tiny_dashboard.models.featurizer import Featurizer
 from tiny_dashboard.sources import open_examples
 
 torch.set_num_threads(1)
@@ -279,12 +279,12 @@ def test_memory_bounds_the_features_encoded_at_once(setup, tmp_path, monkeypatch
         asked.append(None if features is None else len(features))
         return real(self, x, features)
 
-    monkeypatch.setattr("tiny_dashboard.collect_run.LEAST_FEATURES", 1)
+    monkeypatch.setattr("tiny_dashboard.collect.run.LEAST_FEATURES", 1)
     monkeypatch.setattr(type(dictionary), "encode", encode)
     whole = open_examples(collect(setup, corpus, tmp_path / "whole"))
     assert set(asked) == {None}
     asked.clear()
-    from tiny_dashboard.collect_state import State
+    from tiny_dashboard.collect.state import State
 
     size = State.empty(24, 4, 3, CONTEXT, 2).n_bytes
     small = open_examples(collect(setup, corpus, tmp_path / "small", memory=size + 16 * 3 * CONTEXT * 7))

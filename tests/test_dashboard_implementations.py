@@ -16,15 +16,10 @@ from html_tree import data_of, parse, passages_of, tokens_of
 from safetensors.torch import load_file, save_file
 from test_text import SlowByteLevel, byte_level
 
-from tiny_dashboard import (
-    CrosscoderOnlineFeatureDashboard,
-    DashboardConfig,
-    SAEOnlineFeatureDashboard,
-    load_dictionary,
-)
-from tiny_dashboard.dashboard_implementations import FeaturizerDashboard
-from tiny_dashboard.featurizer import Featurizer
-from tiny_dashboard.highlight import COLORS, passage_html
+from tiny_dashboard import CrosscoderOnlineFeatureDashboard, DashboardConfig, SAEOnlineFeatureDashboard, load_dictionary
+from tiny_dashboard.core.highlight import COLORS, passage_html
+from tiny_dashboard.dashboards.featurized import FeaturizerDashboard
+from tiny_dashboard.models.featurizer import Featurizer
 
 torch.set_num_threads(1)
 TEXT = "The quick brown fox sleeps.\nÇa été 日本"

@@ -5,18 +5,16 @@ from __future__ import annotations
 import json
 import random
 from collections import Counter, defaultdict
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from tiny_dashboard.demo import build, conversations, report
+from scripts.demo import build, conversations, report
+from tiny_dashboard.demo import FOLDER as BUNDLE
 from tiny_dashboard.dictionaries import load_dictionary
-from tiny_dashboard.featurizer import Featurizer
+from tiny_dashboard.models.featurizer import Featurizer
 from tiny_dashboard.sources import open_examples
-
-BUNDLE = Path(build.__file__).parent
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -12,7 +12,7 @@ import pytest
 from hub_server import Dataset, Hub, is_large
 from test_sources_hub import Client, Refused
 
-from tiny_dashboard.deploy import PACKAGE
+from tiny_dashboard.publish.deploy import PACKAGE
 
 TOKEN = "hf_writer"
 CONFIG = """title = "My: SAE"
@@ -38,7 +38,7 @@ def hub(bundle):
 def process(hub, tmp_path_factory):
     # Large files go by git LFS, which the client uses only where it may not use xet; it asks no server which.
     client = Client(hub, tmp_path_factory.mktemp("home"), HF_TOKEN=TOKEN, HF_HUB_DISABLE_XET="1")
-    client("from tiny_dashboard.deploy import deploy")
+    client("from tiny_dashboard.publish.deploy import deploy")
     client("import time; said = []; time.sleep = lambda seconds: None")  # it waits between its attempts
     yield client
     client.close()
@@ -85,7 +85,7 @@ def test_a_new_space_gets_the_list_and_nothing_else(hub, deploy, tmp_path):
     files = hub.files("spaces/me/My_Space")
     package = {name for name in files if name.startswith("tiny_dashboard/")}
     assert files.keys() - package == {"README.md", "app.py", "requirements.txt", "dashboard.toml"}
-    assert {"tiny_dashboard/app.py", "tiny_dashboard/static/dashboard.css"} <= package
+    assert {"tiny_dashboard/app/launch.py", "tiny_dashboard/core/static/dashboard.css"} <= package
     assert not [name for name in package if "demo/" in name or "__pycache__" in name or name.endswith(".pyc")]
     assert files["dashboard.toml"].decode() == CONFIG
     assert not [name for name, content in files.items() if TOKEN.encode() in content]
@@ -101,7 +101,7 @@ def test_a_new_space_gets_the_list_and_nothing_else(hub, deploy, tmp_path):
         assert line in card, card
     assert re.search(r"- me/base \S*config.json\S*model.safetensors", card)
     assert "64 features with examples" in said and "fits me/base and me/chat at resid_post 1" in said
-    assert "dashboard.toml" in said and re.search(r"tiny_dashboard/static/ \(\d files\) +[\d.,]+ kB", said)
+    assert "dashboard.toml" in said and re.search(r"tiny_dashboard/core/static/ \(\d files\) +[\d.,]+ kB", said)
 
 
 def test_an_update_keeps_what_others_put_there(hub, deploy):
@@ -123,10 +123,10 @@ def test_an_update_keeps_what_others_put_there(hub, deploy):
 
 
 def test_a_broken_upload_is_tried_again_then_gone_on_with(hub, deploy, process):
-    process("import tiny_dashboard.deploy as module; module.FILES_PER_COMMIT = 10")
+    process("import tiny_dashboard.publish.deploy as module; module.FILES_PER_COMMIT = 10")
     hub.fail_once[:] = [("/commit/", 502), ("/commit/", 500)]
     deploy("me/broken")
-    assert "tiny_dashboard/app.py" in hub.files("spaces/me/broken")
+    assert "tiny_dashboard/app/launch.py" in hub.files("spaces/me/broken")
     n_commits = len(hub.datasets["spaces/me/broken"].commits)
     assert n_commits > 4
     hub.fail["(?<!create)/commit/"] = 503

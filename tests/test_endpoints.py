@@ -21,7 +21,7 @@ from tiny_dashboard import (
     OfflineFeatureCentricDashboard,
     OnlineFeatureCentricDashboard,
 )
-from tiny_dashboard.endpoints import MAX_EXAMPLES, MAX_FEATURES, MAX_TOP, PAGE, SORTS, Endpoints, bounded, whole_number
+from tiny_dashboard.app.api import MAX_EXAMPLES, MAX_FEATURES, MAX_TOP, PAGE, SORTS, Endpoints, bounded, whole_number
 
 TEXT = "The quick brown fox"
 MAX_TEXT = 5000

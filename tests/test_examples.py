@@ -12,14 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tiny_dashboard.examples import (
-    Example,
-    ExampleSource,
-    FeatureStats,
-    UnknownFeatureError,
-    check_example,
-    check_feature,
-)
+from tiny_dashboard.core.examples import Example, ExampleSource, UnknownFeatureError, check_example, check_feature
+from tiny_dashboard.core.statistics import FeatureStats
 
 
 class Two(ExampleSource):
@@ -175,7 +169,8 @@ def test_a_feature_has_a_name():
 
 def test_importing_it_loads_nothing_heavy():
     code = (
-        "import sys, tiny_dashboard, tiny_dashboard.examples, tiny_dashboard.highlight, tiny_dashboard.text\n"
+        "import sys, tiny_dashboard, tiny_dashboard.core.examples, "
+        "tiny_dashboard.core.highlight, tiny_dashboard.core.text\n"
         "heavy = {'torch', 'gradio', 'transformers', 'datasets', 'pyarrow', 'sqlite3', 'huggingface_hub'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )

@@ -27,9 +27,9 @@ from tiny_dashboard import (
     OfflineFeatureCentricDashboard,
     OnlineFeatureCentricDashboard,
 )
-from tiny_dashboard.examples import UnknownFeatureError
-from tiny_dashboard.feature_centric_dashboards import write_text
-from tiny_dashboard.highlight import COLORS, Html, max_alpha
+from tiny_dashboard.core.examples import UnknownFeatureError
+from tiny_dashboard.core.files import write_text
+from tiny_dashboard.core.highlight import COLORS, Html, max_alpha
 
 FULL = round(255 * max_alpha(COLORS[0]))
 NAN = float("nan")

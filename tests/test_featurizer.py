@@ -11,7 +11,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from tiny_dashboard.dictionaries import load_dictionary
-from tiny_dashboard.featurizer import Featurizer, check_fit, check_same_tokens
+from tiny_dashboard.models.featurizer import Featurizer, check_fit, check_same_tokens
 
 torch.set_num_threads(1)
 N, LAYER = 50, 1
@@ -99,7 +99,7 @@ def test_top(pair, crosscoder, monkeypatch):
     values, positions = codes.max(0)
     order = [f for f in values.argsort(descending=True).tolist() if values[f] > 0]
     for tokens_at_once in (1, 4, 1000):
-        monkeypatch.setattr("tiny_dashboard.featurizer.ENCODE_BYTES", tokens_at_once * 4 * N)
+        monkeypatch.setattr("tiny_dashboard.models.featurizer.ENCODE_BYTES", tokens_at_once * 4 * N)
         top = featurizer.top(IDS, 10, per_token=3)
         assert top.features == order[:10]
         assert top.positions == [int(positions[f]) for f in order[:10]]

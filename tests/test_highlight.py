@@ -18,8 +18,8 @@ from html_tree import data_of, parse, passages_of, tokens_of
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tiny_dashboard import highlight
-from tiny_dashboard.highlight import (
+from tiny_dashboard.core import highlight
+from tiny_dashboard.core.highlight import (
     COLORS,
     NEGATIVE_COLORS,
     SURROUNDINGS,

@@ -11,11 +11,16 @@ from pathlib import Path
 import pytest
 from hub_server import Hub
 
-from tiny_dashboard.examples import Example
-from tiny_dashboard.hub import push_dataset
-from tiny_dashboard.sources.parquet import ParquetExamples, write_dataset
+from tiny_dashboard.core.examples import Example
+from tiny_dashboard.publish.push import push_dataset
+from tiny_dashboard.sources.parquet import ParquetExamples
+from tiny_dashboard.sources.write import write_dataset
 
-PUSH = "import sys; from tiny_dashboard.hub import push_dataset; print(push_dataset(*sys.argv[1:], files_per_commit=1))"
+PUSH = """
+import sys
+from tiny_dashboard.publish.push import push_dataset
+print(push_dataset(*sys.argv[1:], files_per_commit=1))
+"""
 
 
 def push(hub, folder, code=PUSH):
@@ -28,8 +33,8 @@ def push(hub, folder, code=PUSH):
 
 
 def make_dataset(folder, features, monkeypatch):
-    monkeypatch.setattr("tiny_dashboard.sources.parquet.FEATURES_PER_FILE", 2)
-    monkeypatch.setattr("tiny_dashboard.sources.parquet.FEATURES_PER_GROUP", 2)
+    monkeypatch.setattr("tiny_dashboard.sources.write.FEATURES_PER_FILE", 2)
+    monkeypatch.setattr("tiny_dashboard.sources.write.FEATURES_PER_GROUP", 2)
     rows = ((f, [Example(1.0 + f, ["a", "b"], [0.0, 1.0 + f])]) for f in features)
     return write_dataset(folder, rows, metadata={"models": ["m"]})
 

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from tiny_dashboard.later import LONGEST_PAUSE, PAUSE, Later
+from tiny_dashboard.app.loading import LONGEST_PAUSE, PAUSE, Loading
 
 
 class Maker:
@@ -28,7 +28,7 @@ def test_made_once_for_all_who_ask():
         gate.wait(10)
         return make()
 
-    later = Later(slow)
+    later = Loading(slow)
     assert not later.done()
     with pytest.raises(TimeoutError):
         later.result(0.01)
@@ -42,7 +42,7 @@ def test_made_once_for_all_who_ask():
 
 def test_a_failure_is_told_until_its_pause_is_over():
     make = Maker(failures=8)
-    later = Later(make, clock=lambda: make.now)
+    later = Loading(make, clock=lambda: make.now)
     pause = PAUSE
     for attempt in range(1, 9):
         with pytest.raises(ConnectionError, match=f"failure {attempt}"):

@@ -5,9 +5,9 @@ import torch
 from test_activations import VOCAB, WIDTH, small_model
 from test_featurizer import LAYER, N, make_dictionary, word_tokenizer
 
-from tiny_dashboard.examples import FeatureStats
-from tiny_dashboard.featurizer import Featurizer
-from tiny_dashboard.logits import DecoderView
+from tiny_dashboard.core.statistics import FeatureStats
+from tiny_dashboard.models.decoder import DecoderView
+from tiny_dashboard.models.featurizer import Featurizer
 
 torch.set_num_threads(1)
 FINAL_NORM = {
@@ -64,7 +64,7 @@ def test_stats_of_a_crosscoder(tmp_path, monkeypatch):
     decoder_view, decoder = view([base, chat], tmp_path, words)
     known = [FeatureStats(feature, n_active=feature) for feature in range(N)]
     expected = list(decoder_view.all_stats(known, k=3))
-    monkeypatch.setattr("tiny_dashboard.logits.MEMORY", 8 * VOCAB * 7)  # blocks of 7 features
+    monkeypatch.setattr("tiny_dashboard.models.decoder.MEMORY", 8 * VOCAB * 7)  # blocks of 7 features
     blocks = list(decoder_view.all_stats(known, k=3))
     assert [s.feature for s in blocks] == [s.feature for s in expected] == list(range(N))
     for stats in blocks[3:50:9]:
@@ -91,7 +91,7 @@ def test_nearest(tmp_path, monkeypatch):
         cosines = rows @ rows[4]
         cosines[4] = -2
         best = cosines.topk(5)
-        monkeypatch.setattr("tiny_dashboard.logits.MEMORY", 8 * WIDTH * 2 * 9)  # blocks of 9 features
+        monkeypatch.setattr("tiny_dashboard.models.decoder.MEMORY", 8 * WIDTH * 2 * 9)  # blocks of 9 features
         found = decoder_view.nearest(4, 5, model)
         assert [near.feature for near in found] == best.indices.tolist()
         assert [near.cosine for near in found] == pytest.approx(best.values.tolist(), abs=1e-5)

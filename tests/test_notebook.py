@@ -12,7 +12,8 @@ TEXT = ["The", " cat", " <b>sat</b>", "\n", " down"]
 CELLS = [
     f"""
 import numpy as np
-from tiny_dashboard import OfflineFeatureCentricDashboard, activation_visualization
+from tiny_dashboard import OfflineFeatureCentricDashboard
+from tiny_dashboard import activation_visualization
 tokens = {TEXT!r}
 dashboard = OfflineFeatureCentricDashboard({{7: [(3.0, tokens, [0.0, 3.0, 1.0, 0.0, -2.0])]}}, None)
 dashboard.generate_html(7)

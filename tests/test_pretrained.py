@@ -13,7 +13,7 @@ TOGETHER = """
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
-from tiny_dashboard.pretrained import load_config, load_model, load_tokenizer
+from tiny_dashboard.hub import load_config, load_model, load_tokenizer
 sys.setswitchinterval(1e-6)
 start = Barrier(3)
 def load(call, name):

@@ -13,7 +13,7 @@ from playwright.sync_api import expect
 
 from tiny_dashboard.cli import main
 from tiny_dashboard.feature_centric_dashboards import OfflineFeatureCentricDashboard
-from tiny_dashboard.site import GROUP_FEATURES, export_site
+from tiny_dashboard.publish.site import GROUP_FEATURES, export_site
 
 SHOWN = "#td-view .td-x"
 

@@ -13,10 +13,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tiny_dashboard.examples import Example, FeatureStats
+from tiny_dashboard.core.examples import Example
+from tiny_dashboard.core.statistics import FeatureStats
 from tiny_dashboard.sources import open_examples
-from tiny_dashboard.sources.parquet import FEATURES_PER_GROUP, ParquetExamples, round_to_half, write_dataset
-from tiny_dashboard.sources.sqlite_json import SqliteJsonExamples
+from tiny_dashboard.sources.formats.sqlite_json import SqliteJsonExamples
+from tiny_dashboard.sources.parquet import ParquetExamples
+from tiny_dashboard.sources.write import FEATURES_PER_GROUP, round_to_half, write_dataset
 
 ROWS = {
     3: [(2.5, ["a", "b"], [0.0, 2.5]), (1.5, ["c"], [1.5])],
@@ -276,7 +278,7 @@ def test_load_dataset_reads_both_configs_typed_and_streams_with_a_filter(dataset
 
 
 def test_parquet_splits_files_by_feature_range(tmp_path, monkeypatch):
-    monkeypatch.setattr("tiny_dashboard.sources.parquet.FEATURES_PER_FILE", 32)
+    monkeypatch.setattr("tiny_dashboard.sources.write.FEATURES_PER_FILE", 32)
     write_dataset(tmp_path / "d", ((f, make_examples(f, 1)) for f in range(0, 200, 2)))
     assert len(list((tmp_path / "d/examples").iterdir())) == 4
     source = open_examples(tmp_path / "d")
@@ -326,7 +328,7 @@ def test_a_dataset_is_written_whole_or_not_at_all(tmp_path):
 
 
 def test_damaged_parquet_fails_for_its_features_only(tmp_path, monkeypatch):
-    monkeypatch.setattr("tiny_dashboard.sources.parquet.FEATURES_PER_FILE", 16)
+    monkeypatch.setattr("tiny_dashboard.sources.write.FEATURES_PER_FILE", 16)
     write_dataset(tmp_path / "d", ((f, make_examples(f)) for f in range(32)))
     whole = (tmp_path / "d/examples/00000.parquet").read_bytes()
     for damage in (whole[: len(whole) // 2], whole[:100] + b"\xff" * 400 + whole[500:], b""):

@@ -14,7 +14,8 @@ import pytest
 import torch
 from safetensors.numpy import save_file
 
-from tiny_dashboard.examples import Example, FeatureStats
+from tiny_dashboard.core.examples import Example
+from tiny_dashboard.core.statistics import FeatureStats
 from tiny_dashboard.feature_centric_dashboards import OfflineFeatureCentricDashboard
 from tiny_dashboard.sources import FORMATS, open_examples
 from tiny_dashboard.sources.convert import convert
@@ -293,7 +294,9 @@ def assert_knows(source, known):
 
 
 def test_the_writers_cover_every_format():
-    assert {name.split(",")[0] for name in WRITERS} | {"parquet", "sqlite_json"} == set(FORMATS)
+    assert {name.split(",")[0] for name in WRITERS} | {"parquet", "sqlite_json"} == {
+        m.removeprefix("formats.") for m in FORMATS
+    }
 
 
 def test_a_format_is_told_by_its_content_and_read_value_by_value(written):
@@ -359,7 +362,7 @@ def test_convert_of_ours_is_the_identity(tmp_path, tokenizer):
 
 
 def test_convert_keeps_a_relative_tokenizer_right(tmp_path):
-    from tiny_dashboard.sources.parquet import write_dataset
+    from tiny_dashboard.sources.write import write_dataset
 
     (tmp_path / "tokenizer").mkdir()
     write_dataset(tmp_path / "a", [], metadata={"tokenizer": "../tokenizer"})
@@ -451,7 +454,7 @@ def test_feature_df_and_explanations_beside_the_examples_are_read(tmp_path):
 
 
 def test_explanations_beside_our_layout_go_before_its_labels(tmp_path):
-    from tiny_dashboard.sources.parquet import write_dataset
+    from tiny_dashboard.sources.write import write_dataset
 
     stats = [FeatureStats(f, label=f"old {f}", density=f / 10) for f in range(3)]
     write_dataset(tmp_path / "d", [(f, [(1.0, ["a"], [1.0])]) for f in range(3)], stats)
@@ -616,10 +619,10 @@ def test_a_twelfth_format_is_one_small_class(tmp_path, monkeypatch):
     import sys
     import types
 
-    module = types.ModuleType("tiny_dashboard.sources.json_lines")
+    module = types.ModuleType("tiny_dashboard.sources.formats.json_lines")
     exec(TWELFTH, module.__dict__)
     monkeypatch.setitem(sys.modules, module.__name__, module)
-    monkeypatch.setitem(FORMATS, "json_lines", "JsonLinesExamples")
+    monkeypatch.setitem(FORMATS, "formats.json_lines", "JsonLinesExamples")
     rows = [{"feature": 4, "tokens": ["a"], "acts": [1.0]}, {"feature": 2, "tokens": ["b", "c"], "acts": [0.0, 2.0]}]
     (tmp_path / "examples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     source = open_examples(tmp_path / "examples.jsonl")
@@ -630,8 +633,8 @@ def test_a_twelfth_format_is_one_small_class(tmp_path, monkeypatch):
 TWELFTH = '''
 import json
 
-from tiny_dashboard.examples import Example, SourceInfo
-from tiny_dashboard.sources.common import FileSource, head
+from tiny_dashboard.core.examples import Example, SourceInfo
+from tiny_dashboard.sources.base import FileSource, head
 
 
 class JsonLinesExamples(FileSource):

@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 from hub_server import Dataset, Hub
 
-from tiny_dashboard.examples import Example, FeatureStats
-from tiny_dashboard.sources.hub import hub_name
-from tiny_dashboard.sources.parquet import write_dataset
+from tiny_dashboard.core.examples import Example
+from tiny_dashboard.core.statistics import FeatureStats
+from tiny_dashboard.sources.remote import hub_name
+from tiny_dashboard.sources.write import write_dataset
 
 # What a client process does, one line of code at a time: the value comes back as JSON, or the error.
 CLIENT = """

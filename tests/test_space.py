@@ -177,7 +177,7 @@ def test_the_offline_tab_does_not_wait_for_the_models(tmp_path, bundle, visits):
 
 
 def test_the_endpoints_have_their_names(bundle):
-    from tiny_dashboard.app import _app_of
+    from tiny_dashboard.app.launch import _app_of
 
     names = {f.api_name for f in _app_of(bundle.toml, False, None).fns.values() if f.api_visibility == "public"}
     assert names >= {"examples", "features", "analyze", "top_features"}

@@ -9,8 +9,8 @@ import pytest
 from playwright.sync_api import expect
 from test_highlight import HOSTILE, NAN
 
-from tiny_dashboard.highlight import Passage, Track, examples_html, page, passage_html
-from tiny_dashboard.static import assets
+from tiny_dashboard.core.highlight import Passage, Track, examples_html, page, passage_html
+from tiny_dashboard.core.static import assets
 
 TOKENS = ["The", " cat", "\tsat\r\n", " down", ""]
 VALUES = [0.0, 3.0, -1.0, NAN, 0.0]

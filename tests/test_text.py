@@ -18,7 +18,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre
 from transformers import ByT5Tokenizer, PreTrainedTokenizer, PreTrainedTokenizerFast
 from transformers.models.bert.tokenization_bert_legacy import BertTokenizerLegacy
 
-from tiny_dashboard.text import EncodedText, TokenReader, encode_text, parse_features, token_texts
+from tiny_dashboard.core.text import EncodedText, TokenReader, encode_text, parse_features, token_texts
 
 CORPUS = [
     "the quick brown fox jumps over the lazy dog.",
@@ -627,7 +627,7 @@ def test_long_typed_text_is_refused_at_once():
 
 def test_importing_it_loads_nothing_heavy():
     code = (
-        "import sys, tiny_dashboard.text\n"
+        "import sys, tiny_dashboard.core.text\n"
         "heavy = {'torch', 'numpy', 'transformers', 'tokenizers', 'gradio', 'datasets', 'jinja2'}\n"
         "sys.exit(str(heavy & set(sys.modules)) if heavy & set(sys.modules) else 0)"
     )

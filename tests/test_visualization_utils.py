@@ -14,7 +14,7 @@ from test_highlight import HOSTILE, alpha_of, shown
 from test_text import byte_level, sentencepiece
 
 from tiny_dashboard import activation_visualization
-from tiny_dashboard.highlight import COLORS, Html, max_alpha
+from tiny_dashboard.core.highlight import COLORS, Html, max_alpha
 
 FULL = [round(255 * max_alpha(color)) for color in COLORS]
 TOKENS = ["The", " cat", " sat"]

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from conftest import LAYER
 
-from tiny_dashboard import app as app_module
+from tiny_dashboard.app import launch as app_module
+from tiny_dashboard.app.api import Endpoints
 from tiny_dashboard.config import DashboardConfig
-from tiny_dashboard.endpoints import Endpoints
 
 TEXT = "The quick brown fox"
 

@@ -9,8 +9,8 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOME = {
-    "Example": "examples",
-    "Track": "highlight",
+    "Example": "core.examples",
+    "Track": "core.highlight",
     "open_examples": "sources",
     "load_dictionary": "dictionaries",
     "OfflineFeatureCentricDashboard": "feature_centric_dashboards",
@@ -21,8 +21,8 @@ _HOME = {
     "activation_visualization": "visualization_utils",
     "collect_examples": "collect",
     "DashboardConfig": "config",
-    "build_app": "app",
-    "launch": "app",
+    "build_app": "app.launch",
+    "launch": "app.launch",
 }
 
 __all__ = sorted([*_HOME, "__version__"])

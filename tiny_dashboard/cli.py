@@ -99,16 +99,16 @@ def launch(
         if settings.examples is None and settings.dictionary is None:
             raise UsageError("there is nothing to show: name --examples, or --model and --dictionary")
 
-    from tiny_dashboard import app
+    from tiny_dashboard.app.launch import launch as open_app
 
     options: dict[str, Any] = {"server_name": host, "server_port": port, "share": share, "mcp_server": mcp}
-    app.launch(settings, **{name: value for name, value in options.items() if value})
+    open_app(settings, **{name: value for name, value in options.items() if value})
 
 
 @cli.command()
 def info(source: Source) -> None:
     """What is this: format, features, examples, tokenizer, models."""
-    from tiny_dashboard.examples import SourceInfo
+    from tiny_dashboard.core.examples import SourceInfo
     from tiny_dashboard.sources import open_examples
 
     examples = open_examples(source)
@@ -141,8 +141,8 @@ def export(
     tokenizer: Tokenizer = None,
 ) -> None:
     """Write features as one self-contained HTML page, or as a static site."""
-    from tiny_dashboard.feature_centric_dashboards import OfflineFeatureCentricDashboard
-    from tiny_dashboard.text import parse_features
+    from tiny_dashboard.core.text import parse_features
+    from tiny_dashboard.dashboards.offline import OfflineDashboard
 
     try:
         chosen = None if features is None else parse_features(features)
@@ -150,9 +150,9 @@ def export(
         raise UsageError(f"--features: {error}") from error
     if not chosen and (features is not None or not site):
         raise UsageError("--features names none; write them as in 1,2,5-9, or all of them with --site")
-    dashboard = OfflineFeatureCentricDashboard.open(source, tokenizer)
+    dashboard = OfflineDashboard.open(source, tokenizer)
     if site:
-        from tiny_dashboard.site import export_site
+        from tiny_dashboard.publish.site import export_site
 
         print(export_site(dashboard, out, chosen, title=Path(source).name, progress=sys.stderr.isatty()))
     elif chosen:
@@ -230,7 +230,7 @@ def collect(
         "num_shards": num_shards,
     }
     if ray:
-        from tiny_dashboard.collect_ray import collect_on_ray
+        from tiny_dashboard.collect.ray import collect_on_ray
 
         print(collect_on_ray(model, dictionary, corpus, out, gpus=gpus, **options))
     else:
@@ -258,7 +258,7 @@ def push(
     private: Annotated[bool, typer.Option("--private", help="Make it a private one.")] = False,
 ) -> None:
     """Upload a dataset to the Hub; the same again goes on where an upload broke off."""
-    from tiny_dashboard.hub import push_dataset
+    from tiny_dashboard.publish.push import push_dataset
 
     print(push_dataset(folder, dataset, private=private))
 
@@ -272,7 +272,7 @@ def deploy(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check, show what would be uploaded, and stop.")] = False,
 ) -> None:
     """Put a dashboard on a Hugging Face Space, or update it there."""
-    from tiny_dashboard.deploy import deploy as upload
+    from tiny_dashboard.publish.deploy import deploy as upload
 
     done = upload(space, config, static=static, private=private, dry_run=dry_run)
     if not dry_run:

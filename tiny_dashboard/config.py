@@ -8,11 +8,9 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tiny_dashboard.feature_centric_dashboards import (
-    AbstractOnlineFeatureCentricDashboard,
-    OfflineFeatureCentricDashboard,
-)
-from tiny_dashboard.pretrained import load_config, load_model, load_tokenizer
+from tiny_dashboard.dashboards.offline import OfflineDashboard
+from tiny_dashboard.dashboards.online import OnlineDashboard
+from tiny_dashboard.hub import load_config, load_model, load_tokenizer
 
 if TYPE_CHECKING:
     from tiny_dashboard.dictionaries import Dictionary
@@ -40,7 +38,7 @@ class DashboardConfig:
         tokenizer: a path or a Hub id; None takes the last model's, or the one that the examples name.
         layer, hook_point: where the dictionary reads; None takes what the dictionary says.
         device, dtype: of the models: "auto", "cpu", "cuda", …; "auto", "float32", "bfloat16", …
-        window_size, max_examples: see `OfflineFeatureCentricDashboard`.
+        window_size, max_examples: see `OfflineDashboard`.
         feature: the feature shown first; None takes the first there is.
         max_text, max_new_tokens: limits of one request: characters of text, generated tokens.
     """
@@ -137,12 +135,12 @@ class DashboardConfig:
         """The embedded demo: a small model pair, its crosscoder, and their examples."""
         return cls.read(Path(__file__).parent / "demo" / "dashboard.toml")
 
-    def open_offline(self) -> OfflineFeatureCentricDashboard | None:
+    def open_offline(self) -> OfflineDashboard | None:
         """The examples; None where none are configured."""
         if self.examples is None:
             return None
         tokenizer = self.tokenizer
-        return OfflineFeatureCentricDashboard.open(
+        return OfflineDashboard.open(
             self.examples, tokenizer, window_size=self.window_size, max_examples=self.max_examples
         )
 
@@ -157,9 +155,9 @@ class DashboardConfig:
                 f"the online tab needs a dictionary and its models; configured are dictionary {self.dictionary!r} and "
                 f"models {list(self.models)}"
             )
-        from tiny_dashboard.activations import resolve_device
         from tiny_dashboard.dictionaries import load_dictionary
-        from tiny_dashboard.featurizer import check_fit
+        from tiny_dashboard.hub import resolve_device
+        from tiny_dashboard.models.featurizer import check_fit
 
         device = resolve_device(self.device)
         chosen = {"device": device, "layer": self.layer, "hook_point": self.hook_point} | dict(self.which)
@@ -171,13 +169,13 @@ class DashboardConfig:
         check_fit([load_config(name) for name in self.models], dictionary, layer, hook_point)
         return dictionary, layer, hook_point
 
-    def open_online(self, max_acts: Mapping[int, float] | None = None) -> AbstractOnlineFeatureCentricDashboard:
+    def open_online(self, max_acts: Mapping[int, float] | None = None) -> OnlineDashboard:
         """Load models and dictionary; errors are those of `open_dictionary`."""
         dictionary, layer, hook_point = self.open_dictionary()
 
-        from tiny_dashboard.activations import resolve_device
-        from tiny_dashboard.dashboard_implementations import FeaturizerDashboard
-        from tiny_dashboard.featurizer import Featurizer
+        from tiny_dashboard.dashboards.featurized import FeaturizerDashboard
+        from tiny_dashboard.hub import resolve_device
+        from tiny_dashboard.models.featurizer import Featurizer
 
         device = resolve_device(self.device)
         models = [load_model(name, self.dtype, device) for name in self.models]

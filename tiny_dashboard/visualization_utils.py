@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from tiny_dashboard.highlight import COLORS, Color, Html, Passage, Track, page, passage_html
-from tiny_dashboard.static import assets
-from tiny_dashboard.text import token_texts
+from tiny_dashboard.core.highlight import COLORS, Color, Html, Passage, Track, page, passage_html
+from tiny_dashboard.core.static import assets
+from tiny_dashboard.core.text import token_texts
 
 
 def activation_visualization(

@@ -12,8 +12,9 @@ from typing import Any
 
 import torch
 
-from ..activations import resolve_device
-from . import (
+from tiny_dashboard.dictionaries.checkpoint import Checkpoint
+from tiny_dashboard.dictionaries.dictionary import Dictionary
+from tiny_dashboard.dictionaries.families import (
     ckkissane,
     crosscoder,
     dictionary_learning,
@@ -25,9 +26,8 @@ from . import (
     saelens,
     sparsify,
 )
-from .checkpoint import Checkpoint
-from .dictionary import Dictionary
-from .locate import locate
+from tiny_dashboard.dictionaries.locate import locate
+from tiny_dashboard.hub import resolve_device
 
 FAMILIES = (  # the first that matches reads: the more particular before the more general
     crosscoder,

@@ -14,8 +14,8 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor
 
-from .dictionary import Rows
-from .locate import CONFIGS
+from tiny_dashboard.dictionaries.dictionary import Rows
+from tiny_dashboard.dictionaries.locate import CONFIGS
 
 EAGER_BYTES = 256 * 2**20  # weights below this are read at once, larger ones row by row until all rows are asked for
 

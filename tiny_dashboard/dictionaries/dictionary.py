@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .functions import Activation, Features, take
+from tiny_dashboard.dictionaries.functions import Activation, Features, take
 
 
 class Rows:

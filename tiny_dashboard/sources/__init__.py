@@ -12,20 +12,20 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from tiny_dashboard.examples import Example, ExampleSource
+from tiny_dashboard.core.examples import Example, ExampleSource
 
 # module -> its class, which has `recognises(path) -> bool` and opens a path.
 FORMATS = {
     "parquet": "ParquetExamples",
-    "sqlite_json": "SqliteJsonExamples",
-    "quantile_db": "QuantileDbExamples",
-    "diffing_store": "DiffingStoreExamples",
-    "pickled": "PickledExamples",
-    "saedashboard": "SaeDashboardExamples",
-    "neuronpedia": "NeuronpediaExamples",
-    "delphi_cache": "DelphiExamples",
-    "openai_viewer": "OpenAiViewerExamples",
-    "circuit_tracer": "CircuitTracerExamples",
+    "formats.sqlite_json": "SqliteJsonExamples",
+    "formats.quantile_db": "QuantileDbExamples",
+    "formats.diffing_store": "DiffingStoreExamples",
+    "formats.pickled": "PickledExamples",
+    "formats.saedashboard": "SaeDashboardExamples",
+    "formats.neuronpedia": "NeuronpediaExamples",
+    "formats.delphi_cache": "DelphiExamples",
+    "formats.openai_viewer": "OpenAiViewerExamples",
+    "formats.circuit_tracer": "CircuitTracerExamples",
 }
 
 
@@ -58,7 +58,7 @@ def open_examples(source: Any, *, tokenizer: Any = None, **options: Any) -> Mapp
     if path.exists():
         opened = _open_path(path, options)
     else:
-        from tiny_dashboard.sources.hub import fetch, hub_name
+        from tiny_dashboard.sources.remote import fetch, hub_name
 
         name = hub_name(str(source))
         if name is None:

@@ -8,10 +8,12 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from tiny_dashboard.examples import ExampleSource, SourceInfo
-from tiny_dashboard.pretrained import load_tokenizer
+from tiny_dashboard.core.examples import ExampleSource, SourceInfo
+from tiny_dashboard.core.files import whole_folder
+from tiny_dashboard.hub import load_tokenizer
 from tiny_dashboard.sources import open_examples
-from tiny_dashboard.sources.parquet import ParquetExamples, whole_folder, write_dataset
+from tiny_dashboard.sources.parquet import ParquetExamples
+from tiny_dashboard.sources.write import write_dataset
 
 
 def convert(source: Any, folder: str | Path, *, tokenizer: Any = None, progress: bool = True, **options: Any) -> Path:

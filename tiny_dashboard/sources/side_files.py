@@ -18,9 +18,10 @@ from typing import Any
 
 import numpy as np
 
-from tiny_dashboard.examples import Example, ExampleSource, FeatureStats
-from tiny_dashboard.sources.common import TEXT_COLUMNS, StatsTable, number_in
-from tiny_dashboard.sources.neuronpedia import read_lines
+from tiny_dashboard.core.examples import Example, ExampleSource
+from tiny_dashboard.core.statistics import TEXT_COLUMNS, FeatureStats, StatsTable
+from tiny_dashboard.sources.base import number_in
+from tiny_dashboard.sources.formats.neuronpedia import read_lines
 
 # Column of feature_df.csv -> field; the first of several names wins.
 COLUMNS = {

@@ -1,0 +1,133 @@
+"""What both tabs are made of: the token view, and pieces of JavaScript that Gradio's events run in the browser."""
+
+from __future__ import annotations
+
+import json
+import logging
+import warnings
+from collections.abc import Callable, Mapping
+from functools import wraps
+from types import MappingProxyType
+from typing import Any
+
+import gradio as gr
+
+from tiny_dashboard.core.highlight import Html, page, plain_text
+from tiny_dashboard.core.static import assets
+
+# The value is data, never a template: the script builds the page from it, once here and again after each change.
+_BUILD = """
+const mount = element.querySelector('.td-mount');
+const tell = {
+  token: (d) => trigger('token', d),
+  example: (d) => trigger('example', d),
+  action: (d) => trigger('action', d),
+};
+const refresh = tinyDashboard(mount, (kind, detail) => tell[kind](detail));
+// Long lists come in over several frames, so that the page never stalls; a newer value ends an older one's turn.
+const CHUNK = 60000;
+let turn = 0;
+const build = () => {
+  const parts = (props.value || '').split('<!---->'), tail = parts.length > 2 ? parts.pop() : '', mine = ++turn;
+  const take = () => { let html = ''; while (parts.length && html.length < CHUNK) html += parts.shift(); return html; };
+  mount.innerHTML = parts.shift() + take() + tail;
+  refresh();
+  const more = () => {
+    if (mine !== turn || !parts.length) return;
+    mount.querySelector('.td-list').insertAdjacentHTML('beforeend', take());
+    refresh();
+    requestAnimationFrame(more);
+  };
+  requestAnimationFrame(more);
+};
+build();
+watch('value', build);
+"""
+# Keys for what is always in reach; attached once for each page. In a page of others, a <gradio-app> has its own only.
+KEYS = """() => {
+  if (window.tinyDashboardKeys) return;
+  window.tinyDashboardKeys = true;
+  const buttons = { p: 'td-previous', n: 'td-next', r: 'td-random' };
+  const place = document.querySelector('gradio-app:not([embed=false])') ?? document;
+  place.addEventListener('keydown', (event) => {
+    const typing = event.target.closest('input, textarea, [contenteditable]');
+    if (typing || event.ctrlKey || event.metaKey || event.altKey) return;
+    const button = document.getElementById(buttons[event.key]);
+    if (button?.offsetParent) button.click();
+    if (event.key === '/') document.querySelector('#td-search input, #td-search textarea')?.focus();
+    if (button?.offsetParent || event.key === '/') event.preventDefault();
+  });
+}"""
+
+
+def token_view(**how: Any) -> gr.HTML:
+    """A place for fragments of the highlighter. Its events are `token`, `example` and `action`."""
+    # The fragments' <script> holds JSON for ours to read; that a browser does not run it is what we want.
+    warnings.filterwarnings("ignore", message="A `<script>` tag was found")
+    return gr.HTML(
+        value="",
+        html_template="<div class='td-mount'></div>",
+        js_on_load=assets()["js"] + _BUILD,
+        apply_default_css=False,
+        **how,
+    )
+
+
+def url_js(usual: Mapping[str, str] = MappingProxyType({})) -> str:
+    """JavaScript that writes what is shown into the address: a link shows what you see.
+
+    Args:
+        usual: the names under which the script's arguments are written, besides the tab; what is usual is not.
+    """
+    return (
+        "(...values) => {"
+        "const url = new URL(location), set = (name, value, usual) =>"
+        " value === usual || value === '' || value == null || value === false || String(value).length > 4000"
+        " ? url.searchParams.delete(name) : url.searchParams.set(name, value);"
+        "const tab = document.querySelector('.gradio-container [role=tab][aria-selected=true]')?.textContent;"
+        "set('tab', tab?.trim().split(' ')[0].toLowerCase());"
+        f"Object.entries({json.dumps(dict(usual))}).forEach(([name, usual], i) => set(name, values[i], usual));"
+        "history.replaceState(null, '', url);"
+        # A Space lives in a frame of the Hub's page, whose address is the one that people copy.
+        "if (parent !== window) parent.postMessage({queryString: url.searchParams.toString()}, 'https://huggingface.co');"
+        "}"
+    )
+
+
+def save_js(stem: str) -> str:
+    """JavaScript that saves the fragments it is given as one self-contained page; the server keeps nothing."""
+    before, after = page("\0", title=stem, **assets()).split("\0")
+    shell = json.dumps([before, after]).replace("</", "<\\/")
+    return (
+        f"(name, ...parts) => {{ const [before, after] = {shell}, link = document.createElement('a');"
+        "link.href = URL.createObjectURL(new Blob([before, ...parts, after], {type: 'text/html'}));"
+        f"link.download = `{stem}-${{String(name).replace(/[^0-9]+/g, '-') || 'view'}}.html`; link.click();"
+        "setTimeout(() => URL.revokeObjectURL(link.href), 10000); }"
+    )
+
+
+def note(text: str, kind: str = "empty") -> Html:
+    """A sentence in place of a view ("empty", "loading" or "error"), or a small one beside it ("fine")."""
+    role = "alert" if kind == "error" else "status"
+    return Html(f'<div class="td td-note td-{kind}" role="{role}">{plain_text(text)}</div>')
+
+
+def explain(error: Exception) -> str:
+    """An error in words for the person who asked; what is not theirs to mend is logged whole."""
+    if isinstance(error, (ValueError, LookupError, OSError)):
+        return str(error)
+    logging.getLogger(__name__).error("a request failed", exc_info=error)
+    return f"{type(error).__name__}: {error}"
+
+
+def endpoint(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The same function, whose errors reach the client in words."""
+
+    @wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except Exception as error:
+            raise gr.Error(plain_text(explain(error)), print_exception=False) from error
+
+    return call

@@ -1,0 +1,244 @@
+"""The Gradio app: an offline and an online tab over two dashboards, and `launch`, which shows it anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import wait
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from tiny_dashboard.app.api import Endpoints, bounded, whole_number
+from tiny_dashboard.app.components import KEYS, endpoint, explain, note, url_js
+from tiny_dashboard.app.loading import Loading
+from tiny_dashboard.app.offline_tab import OfflineTab
+from tiny_dashboard.app.online_tab import OnlineTab
+from tiny_dashboard.app.theme import theme
+from tiny_dashboard.config import DashboardConfig
+from tiny_dashboard.core.highlight import plain_text
+from tiny_dashboard.core.static import assets
+from tiny_dashboard.dashboards.offline import MaxActs, OfflineDashboard
+from tiny_dashboard.dashboards.online import OnlineDashboard
+
+Offline = OfflineDashboard | Loading[OfflineDashboard]
+Online = OnlineDashboard | Callable[[], OnlineDashboard] | Loading[OnlineDashboard]
+
+
+def build_app(
+    offline: Offline | None = None,
+    online: Online | None = None,
+    *,
+    title: str = "tiny-dashboard",
+    description: str = "",
+    feature: int | None = None,
+    text: str = "",
+    window_size: int = 50,
+    max_examples: int = 30,
+    max_text: int = 20_000,
+    max_new_tokens: int = 128,
+) -> gr.Blocks:
+    """The app as Gradio Blocks; `.launch()` it, mount it, or put it inside other Blocks.
+
+    Args:
+        offline: what the offline tab shows; with a `Loading` the app is there before its examples are, and opens them
+            when they are asked for, again after a failure.
+        online: what the online tab runs; a function or a `Loading` is called in the background, so that the app is
+            there before its models are.
+        title, description: the heading and the line under it, as plain text.
+        feature: the feature shown first; None takes the first there is.
+        text: what stands in the online tab at first.
+        window_size, max_examples: of an `offline` that is not there yet.
+        max_text, max_new_tokens: limits of one request: characters of text, generated tokens.
+    """
+    if isinstance(offline, OfflineDashboard):
+        window_size, max_examples = offline.window_size, offline.max_examples
+    asked = Endpoints(offline, None if online is None else _in_background(online), max_text)
+
+    def head() -> str:
+        try:
+            known = asked.offline.about if offline is not None else ""
+        except Exception:  # the tab says why
+            known = ""
+        facts = plain_text(" · ".join(filter(None, [description, known])))
+        return f'<div class="td td-head"><h1>{plain_text(title)}</h1><p>{facts or "&nbsp;"}</p></div>'
+
+    with gr.Blocks(title=title, analytics_enabled=False, delete_cache=(3600, 86400)) as app:
+        # First: a tab's own function of the same name would take the name.
+        reads: list[Callable[..., Any]] = [asked.examples, asked.features]
+        for function in reads:
+            gr.api(endpoint(function), api_name=function.__name__, concurrency_limit=None)
+        computes: list[Callable[..., Any]] = [asked.analyze, asked.top_features]
+        for function in computes:
+            gr.api(endpoint(function), api_name=function.__name__, concurrency_limit=1, concurrency_id="gpu")
+
+        gr.HTML(f"<style>{assets()['css']}</style>", padding=False, elem_classes="td-hidden")
+        header = gr.HTML(head() if not isinstance(offline, Loading) else "", padding=False, min_height=48)
+        with gr.Tabs(selected="online" if offline is None and online is not None else "offline") as tabs:
+            with gr.Tab("Offline · examples", id="offline"):
+                if offline is None:
+                    gr.HTML(note("no examples are configured: start with --examples SRC"))
+                else:
+                    sizes = {"window_size": window_size, "max_examples": max_examples}
+                    off = OfflineTab(asked, feature, has_online=online is not None, **sizes)
+            with gr.Tab("Online · your text", id="online"):
+                if online is None:
+                    gr.HTML(note("no model is configured: start with --model M --dictionary SRC"))
+                else:
+                    on = OnlineTab(asked, text, max_new_tokens, has_offline=offline is not None)
+
+        private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+        app.load(None, None, None, js=KEYS)
+        has_offline, has_online = offline is not None, online is not None
+        if isinstance(offline, Loading):
+            app.load(head, None, header, concurrency_limit=None, **private)
+        if has_offline:
+
+            def restore_offline(request: gr.Request) -> list[Any]:
+                query = dict(request.query_params)
+                selected = "online" if query.get("tab") == "online" else "offline"
+                return [gr.Tabs(selected=selected), *off.restore(query, feature)]
+
+            app.load(restore_offline, None, [tabs, *off.settings, *off.shown], concurrency_limit=None, **private)
+        if has_online:
+
+            def restore_online(request: gr.Request) -> list[Any]:
+                return on.restore(dict(request.query_params), text)
+
+            app.load(on.ready, None, on.readied, concurrency_limit=8, **private)
+            restored = app.load(restore_online, None, on.asked, concurrency_limit=None, **private)
+            restored.then(
+                on.analyze_given, on.asked, [*on.outputs, on.response, on.unsteered], concurrency_id="gpu", **private
+            )
+        if has_offline and has_online:
+            _connect(off, on, asked, tabs)
+        tabs.change(None, None, None, js=url_js())
+    return app
+
+
+def _connect(off: OfflineTab, on: OnlineTab, asked: Endpoints, tabs: gr.Tabs) -> None:
+    """The loop: an example goes to the live model, a feature that fires there opens its examples."""
+
+    def try_online(event: gr.EventData, chosen: Any, *settings: Any) -> tuple[Any, ...]:
+        _, number, _, mask, _ = settings
+        try:
+            feature, place = whole_number(chosen, "feature"), whole_number(event.passage, "passage")
+            rows = asked.offline.read(feature, max_examples=whole_number(number, "examples"), mask_special=mask)
+            example, _ = rows[bounded(place, "passage", 0, len(rows) - 1)]
+            ids, special = asked.offline.ids_of(example)
+            unstored = [float("nan")] * (len(ids) - len(example.activations))  # a BOS that was put back
+            shown = on.compare(ids, special, [*unstored, *example.activations], feature)
+        except Exception as error:
+            shown = gr.skip(), gr.skip(), note(explain(error), "error"), gr.skip(), gr.skip()
+        return gr.Tabs(selected="online"), *shown
+
+    def follow(event: gr.EventData, state: Any, *settings: Any) -> tuple[Any, ...]:
+        if event.action == "open":
+            n_online = len(on.outputs)
+            return (
+                gr.Tabs(selected="offline"),
+                *off.show(event.value, *settings[: len(off.settings)]),
+                *[gr.skip()] * n_online,
+            )
+        again = on.follow(event, state, *settings[len(off.settings) :])
+        return gr.skip(), *[gr.skip()] * len(off.shown), *again
+
+    model: dict[str, Any] = {"concurrency_id": "gpu", "concurrency_limit": 1, "api_visibility": "private"}
+    tried = [tabs, on.text, on.highlight, on.view, on.top, on.state]
+    off.then_url(off.view.example(try_online, [off.feature, *off.settings], tried, **model))
+    known = [on.state, *off.settings, *on.settings[1:]]
+    followed = on.top.action(follow, known, [tabs, *off.shown, *on.outputs], **model)
+    off.then_url(followed)
+    on.then_url(followed)
+
+
+def launch(what: Any = None, *, patient: bool = False, gpu: Any = None, **options: Any) -> gr.Blocks:
+    """Show a dashboard: in a notebook, on localhost, or on a Space.
+
+    Args:
+        what: a `DashboardConfig` or the path of a `dashboard.toml`; a dashboard, or an offline and an online one;
+            None opens the embedded demo.
+        patient: be there before examples and models are, and try again when they cannot be had, as a server should
+            that nobody watches; otherwise examples that cannot be opened are an error.
+        gpu: on ZeroGPU, `spaces.GPU`. The models are loaded before the app is there then, as it demands.
+        options: arguments of Gradio's `launch` (`server_port`, `share`, `inbrowser`, …).
+
+    Returns:
+        The running app; `.close()` stops it.
+    """
+    app = _app_of(what, patient, gpu)
+    settings: dict[str, Any] = {
+        "theme": theme(),
+        "share": False,  # a notebook in the cloud would make a public link by default
+        "ssr_mode": False,
+        "max_file_size": "1kb",  # the upload route is open even where no component takes a file
+        "enable_monitoring": False,
+        "show_error": False,
+        "footer_links": ["api"],
+        "state_session_capacity": 200,  # a session holds about 2 MB; the oldest is forgotten
+    }
+    app.queue(max_size=128).launch(**(settings | options))
+    return app
+
+
+def _app_of(what: Any, patient: bool, gpu: Any) -> gr.Blocks:
+    config = DashboardConfig.demo() if what is None else what
+    if isinstance(config, (str, Path)):
+        config = DashboardConfig.read(config)
+    if isinstance(config, DashboardConfig):
+        offline, online = _parts(config, patient, gpu)
+        return build_app(
+            offline,
+            online,
+            window_size=config.window_size,
+            max_examples=config.max_examples,
+            title=config.title,
+            description=config.description,
+            feature=config.feature,
+            max_text=config.max_text,
+            max_new_tokens=config.max_new_tokens,
+        )
+    given: dict[str, Any] = {}
+    for dashboard in config if isinstance(config, Sequence) else [config]:
+        if isinstance(dashboard, OfflineDashboard):
+            given["offline"] = dashboard
+        elif isinstance(dashboard, OnlineDashboard):
+            given["online"] = dashboard
+        else:
+            kind = type(dashboard).__name__
+            raise TypeError(f"launch takes dashboards, a DashboardConfig or a path of a dashboard.toml, not {kind}")
+    return build_app(**given)
+
+
+def _parts(config: DashboardConfig, patient: bool, gpu: Any) -> tuple[Any, Any]:
+    """The offline and the online dashboard of a config, opened now or later."""
+    later: Loading[Any] = Loading(config.open_offline)
+    offline: Any = None if config.examples is None else later if patient else config.open_offline()
+    if config.dictionary is None:
+        return offline, None
+    known = MaxActs(later.result) if offline is later else offline.max_acts if offline else None
+    if gpu is None:
+        return offline, Loading(lambda: config.open_online(known))
+    from tiny_dashboard.app.zero_gpu import ZeroGpuFeaturizer
+
+    remote = ZeroGpuFeaturizer(gpu)
+
+    def load() -> OnlineDashboard:
+        dashboard: Any = config.open_online(known)
+        dashboard.featurizer = remote.hold(dashboard.featurizer)
+        return dashboard
+
+    online = Loading(load)
+    wait([online.start()])  # a failure is said where it is needed, and tried again
+    return offline, online
+
+
+def _in_background(online: Online) -> Loading[OnlineDashboard]:
+    """The dashboard, once it is there."""
+    if isinstance(online, OnlineDashboard):
+        here = online
+        later: Loading[OnlineDashboard] = Loading(lambda: here)
+    else:
+        later = online if isinstance(online, Loading) else Loading(online)
+    later.start()
+    return later

@@ -1,0 +1,1 @@
+"""The dashboards without their app: verbs that return data or HTML."""

@@ -1,0 +1,294 @@
+"""The offline dashboard: examples that somebody computed, feature by feature."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
+from operator import itemgetter
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from tiny_dashboard.core.card import card_html
+from tiny_dashboard.core.examples import Example, ExampleSource, SourceInfo, check_example, check_feature
+from tiny_dashboard.core.files import write_text
+from tiny_dashboard.core.highlight import Color, Html, Passage, Track, examples_html, page, scale_limit, share_scale
+from tiny_dashboard.core.static import assets
+from tiny_dashboard.core.statistics import FeatureStats
+from tiny_dashboard.core.text import TokenReader, special_ids
+from tiny_dashboard.hub import load_tokenizer
+
+
+class OfflineDashboard:
+    """Max-activating examples of each feature.
+
+    Args:
+        max_activation_examples: `{feature: [(max_activation, tokens, activations), …]}`, strongest first: a dict, or
+            any mapping, such as an `ExampleSource`.
+        tokenizer: the Hugging Face tokenizer that made the tokens, or its Hub id or folder; None reads the tokens by
+            their own marks (`Ġ`, `▁`, `<0x0A>`).
+        window_size: tokens shown on each side of the peak; the rest is folded.
+        max_examples: examples shown of a feature.
+    """
+
+    def __init__(
+        self,
+        max_activation_examples: Mapping[int, Sequence[Sequence[Any]]],
+        tokenizer: Any,
+        window_size: int = 50,
+        max_examples: int = 30,
+    ) -> None:
+        for feature in max_activation_examples if isinstance(max_activation_examples, dict) else ():
+            if not hasattr(feature, "__index__"):
+                kind = type(feature).__name__
+                raise TypeError(f"features are numbers, and {feature!r} is a {kind}; make an int of each key")
+        self.max_activation_examples = max_activation_examples
+        self._tokenizer = tokenizer
+        self.window_size = window_size
+        self.max_examples = max_examples
+
+    @classmethod
+    def from_db(
+        cls,
+        db_path: str | Path,
+        tokenizer: Any,
+        column_name: str = "examples",
+        table_name: str = "data_table",
+        window_size: int = 50,
+        max_examples: int = 30,
+    ) -> Self:
+        """Open a SQLite file whose table has an integer key and a JSON column; it is read lazily and never written."""
+        from tiny_dashboard.sources.formats.sqlite_json import SqliteJsonExamples
+
+        return cls(SqliteJsonExamples(db_path, column_name, table_name), tokenizer, window_size, max_examples)
+
+    @classmethod
+    def open(
+        cls, source: Any, tokenizer: Any = None, *, window_size: int = 50, max_examples: int = 30, **options: Any
+    ) -> Self:
+        """Open whatever `open_examples` reads; `options` go to it.
+
+        Without a `tokenizer` the one that the source names is used.
+        """
+        from tiny_dashboard.sources import open_examples
+
+        return cls(open_examples(source, tokenizer=tokenizer, **options), tokenizer, window_size, max_examples)
+
+    @property
+    def info(self) -> SourceInfo:
+        """What the source knows of itself."""
+        source = self.max_activation_examples
+        return source.info if isinstance(source, ExampleSource) else SourceInfo("dict")
+
+    @property
+    def about(self) -> str:
+        """What the source knows of where its examples come from, in a line."""
+        info = self.info
+        where = f"layer {info.layer}, {info.hook_point or 'resid_post'}" if info.layer is not None else ""
+        models = " ↔ ".join(name.rstrip("/").rsplit("/", 1)[-1] for name in info.models)
+        return " · ".join(filter(None, [models, where, f"{len(self.features):,} features with examples"]))
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        """The tokenizer; loaded on first use where it was given, or is known to the source, by name."""
+        known = self._tokenizer if self._tokenizer is not None else self.info.tokenizer
+        return load_tokenizer(known) if isinstance(known, (str, Path)) else known
+
+    @cached_property
+    def features(self) -> Sequence[int]:
+        """All feature ids, ascending."""
+        return sorted(self.max_activation_examples)
+
+    def stats(self, feature_idx: int) -> FeatureStats | None:
+        """What is known of a feature besides its examples; None where that is nothing."""
+        source = self.max_activation_examples
+        return source.stats(feature_idx) if isinstance(source, ExampleSource) else None
+
+    @property
+    def max_acts(self) -> Mapping[int, float]:
+        """`{feature: largest activation that the source knows}`, read one by one when asked."""
+        return MaxActs(lambda: self)
+
+    def ids_of(self, example: Example) -> tuple[list[int], list[bool]]:
+        """An example as a model reads it: its vocabulary ids, and which of them are special tokens.
+
+        Where the source says that a BOS stood before its windows and is not stored, it is put back: the lists are
+        longer by one than the example then.
+
+        Raises:
+            ValueError: the ids are not stored, and the tokenizer does not know the pieces.
+        """
+        known = _ids_or_pieces(example)
+        if example.token_ids is None:
+            pieces = list(known)
+            known = [None] * len(pieces) if self.tokenizer is None else self.tokenizer.convert_tokens_to_ids(pieces)
+            unknown = (None, getattr(self.tokenizer, "unk_token_id", None))
+            own_name = getattr(self.tokenizer, "unk_token", None)
+            if any(i in unknown and piece != own_name for i, piece in zip(known, pieces, strict=True)):
+                raise ValueError(
+                    "this example's tokens are not in the tokenizer's vocabulary, so a model cannot read them"
+                )
+        bos = getattr(self.tokenizer, "bos_token_id", None)
+        if bos is not None and self.info.extra.get("bos", "none") != "none":
+            known = [bos, *known]
+        return known, [i in self._special for i in known]
+
+    def examples(self, feature_idx: int, max_examples: int | None = None) -> list[Example]:
+        """Examples of a feature as the source has them, strongest first.
+
+        Where the source has bands of activation strength, `max_examples` is dealt out to them in turns.
+
+        Raises:
+            ValueError: the feature is not a whole number of 0 or above, or one of its examples is broken.
+            UnknownFeatureError: there is no such feature.
+        """
+        feature = check_feature(feature_idx, self.max_activation_examples)
+        rows = self.max_activation_examples[feature]
+        examples = [check_example(row, feature, i) for i, row in enumerate(rows)]
+        limit = self.max_examples if max_examples is None else max_examples
+        bands: dict[int, list[Example]] = {}
+        for example in examples:
+            bands.setdefault(-1 if example.quantile is None else example.quantile, []).append(example)
+        turns = ((turn, -band, example) for band, members in bands.items() for turn, example in enumerate(members))
+        shown = sorted(turns, key=itemgetter(0, 1))[:limit]
+        return [example for _, _, example in sorted(shown, key=itemgetter(1, 0))]
+
+    def read(
+        self,
+        feature_idx: int,
+        *,
+        max_examples: int | None = None,
+        scale: str | float = "example",
+        mask_special: bool = False,
+        color: Color | None = None,
+    ) -> list[tuple[Example, Passage]]:
+        """Examples of a feature, each with its passage: readable, and ready to be drawn.
+
+        Args:
+            feature_idx: the feature.
+            max_examples: how many; None takes the dashboard's own number.
+            scale: what gets the full colour: the maximum of each "example", that of the "feature", or a number.
+            mask_special: leave special tokens (BOS, chat template) out of the scale, the colours and the ranking.
+            color: of the highlights; None takes the palette's.
+        """
+        limit = scale_limit(scale, ("example", "feature"))
+        examples = self.examples(feature_idx, max_examples)
+        if mask_special:
+            examples = sorted(map(self._masked, examples), key=lambda e: (-(e.quantile or 0), -e.max_activation))
+        if scale == "feature" and not mask_special:
+            stats = self.stats(feature_idx)
+            # The strongest example of all may not be among those shown.
+            known_peaks = [*(e.max_activation for e in examples), (stats.max_activation if stats else None) or 0.0]
+            limit = max((float(peak) for peak in known_peaks if peak > 0), default=None)
+        bands = {e.quantile for e in examples if e.quantile is not None}
+        passages = []
+        for example in examples:
+            known = _ids_or_pieces(example)
+            texts, chips = self._reader.read(example.tokens if len(example.tokens) else known)
+            track = Track(f"feature {feature_idx}", example.activations, color, scale=limit)
+            group, about = "", ""
+            if len(bands) > 1 and example.quantile == max(bands):
+                group, about = "strongest", "examples in which the feature fires most"
+            elif len(bands) > 1 and example.quantile is not None:
+                group = f"band {example.quantile}"
+                about = "a band of strength, 0 the weakest: drawn from all examples in which the feature fires so much"
+            special = () if self._special.isdisjoint(known) else [token in self._special for token in known]
+            passages.append(Passage(texts, [track], chips, example.token_ids, special, group=group, group_title=about))
+        if scale == "feature" and limit is None:
+            passages = share_scale(passages)
+        return list(zip(examples, passages, strict=True))
+
+    def fragment(self, feature_idx: int, *, window_size: int | None = None, view: str = "lines", **how: Any) -> Html:
+        """The examples as an HTML fragment; `how` goes to `read`."""
+        window = self.window_size if window_size is None else window_size
+        passages = [passage for _, passage in self.read(feature_idx, **how)]
+        return examples_html(passages, window=window, view=view, note=f"window {window}")
+
+    def generate_html(self, feature_idx: int, use_absolute_max: bool = False) -> Html:
+        """A whole self-contained page of one feature, which also shows itself in a notebook.
+
+        Args:
+            feature_idx: the feature.
+            use_absolute_max: scale the colours of all examples to the feature's maximum, not each to its own.
+        """
+        scale = "feature" if use_absolute_max else "example"
+        return page(self._section(feature_idx, scale), title=f"Feature {feature_idx}", **assets())
+
+    def export_to_html(self, output_path: str | Path, feature_to_export: int | Iterable[int]) -> Path:
+        """Write one self-contained HTML file: a feature, or many with an index.
+
+        Nothing is left behind when it fails.
+
+        Args:
+            output_path: the file; its folder is made.
+            feature_to_export: a feature or several.
+
+        Returns:
+            The path of the file.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        wanted: Any = feature_to_export
+        # An array without axes says that it can be iterated over, and is a number.
+        if isinstance(wanted, Iterable) and getattr(wanted, "ndim", None) != 0:
+            features = [check_feature(f, self.max_activation_examples) for f in wanted]
+            if not features:
+                raise ValueError("no feature to export; name at least one")
+            links = " ".join(f'<a href="#f{f}">{f}</a>' for f in features)
+            sections = "".join(f'<section id="f{f}">{self._section(f, "feature")}</section>' for f in features)
+            document = page(f"<nav>{links}</nav>{sections}", title=f"{len(features)} features", **assets())
+        else:
+            document = self.generate_html(wanted, use_absolute_max=True)
+        return write_text(output_path, document)
+
+    def _section(self, feature: int, scale: str) -> str:
+        examples = self.fragment(feature, scale=scale)
+        return f"<h2>Feature {feature}</h2>{card_html(self.stats(feature), self.info.models)}{examples}"
+
+    @cached_property
+    def _reader(self) -> TokenReader:
+        return TokenReader(self.tokenizer)
+
+    @cached_property
+    def _special(self) -> frozenset[int | str]:
+        """Special tokens, as ids and as pieces."""
+        if self.tokenizer is None:
+            return frozenset()
+        ids = list(special_ids(self.tokenizer))
+        return frozenset([*ids, *self.tokenizer.convert_ids_to_tokens(ids)])
+
+    def _masked(self, example: Example) -> Example:
+        known = _ids_or_pieces(example)
+        kept = [float("nan") if t in self._special else a for t, a in zip(known, example.activations, strict=True)]
+        return example._replace(activations=kept, max_activation=float(np.nan_to_num(kept, nan=-np.inf).max(initial=0)))
+
+
+class MaxActs(Mapping[int, float]):
+    """The largest known activation of each feature of an offline dashboard, which is asked for when one is needed."""
+
+    def __init__(self, dashboard: Callable[[], OfflineDashboard]) -> None:
+        self._dashboard = dashboard
+
+    def __getitem__(self, feature: int) -> float:
+        dashboard = self._dashboard()
+        stats = dashboard.stats(feature)
+        if stats is not None and stats.max_activation is not None:
+            return stats.max_activation
+        return max((e.max_activation for e in dashboard.examples(feature)), default=0.0)
+
+    def __contains__(self, feature: object) -> bool:
+        return feature in self._dashboard().max_activation_examples
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._dashboard().features)
+
+    def __len__(self) -> int:
+        return len(self._dashboard().features)
+
+
+def _ids_or_pieces(example: Example) -> Any:
+    """An example's vocabulary ids where it has them, else its token pieces."""
+    ids = example.token_ids
+    return example.tokens if ids is None else ids if isinstance(ids, list) else np.asarray(ids).tolist()

@@ -1,0 +1,326 @@
+"""The online dashboard: features of a text, computed now."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tiny_dashboard.core.files import write_text
+from tiny_dashboard.core.highlight import COLORS, Color, Html, Passage, Track, page, passage_html, scale_limit
+from tiny_dashboard.core.static import assets
+from tiny_dashboard.core.text import EncodedText, TokenReader, encode_text, parse_features, special_ids
+
+Features = int | str | Iterable[int | str]
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """Features of one text; shows itself in a notebook.
+
+    Attributes:
+        text: what was analysed, chat formatting and generated answer included.
+        tokens: readable token texts, `[seq_len]`; joined they are the text.
+        ids: vocabulary ids, `[seq_len]`.
+        features: what the columns of `activations` are.
+        activations: `[seq_len, n_features]` float; NaN where a token is masked.
+        response: the generated answer, "" without one.
+        passage: tokens and tracks, as the highlighter takes them.
+        window_size: tokens around what fires that are not folded.
+    """
+
+    text: str
+    tokens: list[str]
+    ids: list[int]
+    features: list[int]
+    activations: np.ndarray
+    response: str
+    passage: Passage
+    window_size: int | None
+
+    @property
+    def fragment(self) -> Html:
+        """The highlighted text as an HTML fragment."""
+        return passage_html(self.passage, window=self.window_size)
+
+    @property
+    def html(self) -> Html:
+        """The highlighted text as a whole self-contained page."""
+        shown = ", ".join(track.name for track in self.passage.tracks if track.highlighted)
+        return page(passage_html(self.passage, window=self.window_size, title=shown), title=shown, **assets())
+
+    def _repr_html_(self) -> str:
+        return self.html._repr_html_()
+
+
+class OnlineDashboard(ABC):
+    """Features of a text, computed now. A subclass says how: `get_feature_activation`.
+
+    Args:
+        tokenizer: the model's Hugging Face tokenizer.
+        model: a Hugging Face causal language model that `generate_model_response` uses; None without one.
+        window_size: tokens around what fires that are not folded.
+        max_acts: `{feature: maximum over a corpus}`, the scale of `max_act="auto"`.
+        second_highlight_color: of the second highlighted feature, `#rrggbb` or three numbers in 0..255.
+    """
+
+    max_new_tokens = 256
+    can_rank = False  # whether it holds models and dictionary itself: top features, and options of `respond`
+
+    def __init__(
+        self,
+        tokenizer: Any,
+        model: Any = None,
+        window_size: int = 50,
+        max_acts: Mapping[int, float] | None = None,
+        second_highlight_color: Color | None = None,
+    ) -> None:
+        self.tokenizer = tokenizer
+        self.model = model
+        self.window_size = window_size
+        self.max_acts = max_acts
+        self.second_highlight_color = second_highlight_color
+        self._last: Analysis | None = None
+
+    @abstractmethod
+    def get_feature_activation(self, text: str, feature_indices: tuple[int, ...]) -> Any:
+        """Activations of some features over a text.
+
+        Args:
+            text: the very text whose tokens are shown: those of `tokenizer(text)`.
+            feature_indices: the features, `n_features` of them.
+
+        Returns:
+            `[seq_len, n_features]`: a tensor, an array or nested lists.
+        """
+
+    def generate_model_response(self, text: str) -> str:
+        """Continue a prompt with the model, greedily, to `max_new_tokens` or the end of the model's context.
+
+        Args:
+            text: the prompt, chat formatting included.
+
+        Returns:
+            The prompt with the answer behind it.
+
+        Raises:
+            ValueError: the dashboard has no model, or the prompt leaves no room in the model's context.
+        """
+        if self.model is None:
+            raise ValueError("there is no model to generate with; give `model`, or override generate_model_response")
+        from tiny_dashboard.models.generation import (
+            generate,  # needs torch, which a dashboard of functions may do without
+        )
+
+        ids = self.tokenizer(text)["input_ids"]
+        return text + self.tokenizer.decode(list(generate(self.model, ids, self.max_new_tokens)))
+
+    def respond(self, prompt: EncodedText, **options: Any) -> Iterator[EncodedText]:
+        """Let the model answer: each item is the prompt with all of the answer so far.
+
+        Raises:
+            ValueError: `options` were given; only a dashboard that holds its models has some.
+        """
+        if options:
+            raise ValueError(f"{type(self).__name__} generates in its own way, without {', '.join(options)}")
+        response = self.generate_model_response(prompt.text).removeprefix(prompt.text)
+        # One text, tokenised as get_feature_activation will: at the seam the tokens may be other ones.
+        whole = self.encode(prompt.text + response) if response else prompt
+        pairs = zip(prompt.ids, whole.ids, strict=False)
+        seam = next((at for at, (a, b) in enumerate(pairs) if a != b), min(len(prompt.ids), len(whole.ids)))
+        yield whole._replace(special=[*prompt.special[:seam], *whole.special[seam:]])
+
+    def extend(self, prompt: EncodedText, response: str, ids: Sequence[int]) -> EncodedText:
+        """A prompt with an answer behind it, as one text; the prompt keeps its ids."""
+        special = [i in self._special for i in ids]
+        return EncodedText(prompt.text + response, [*prompt.ids, *ids], [*prompt.special, *special])
+
+    @cached_property
+    def _special(self) -> set[int]:
+        return special_ids(self.tokenizer)
+
+    def compute(self, encoded: EncodedText, features: Sequence[int]) -> np.ndarray:
+        """Activations of `features` at each token, `[seq_len, n_features]` float64.
+
+        Raises:
+            ValueError: `get_feature_activation` returned another shape.
+        """
+        rows = self.get_feature_activation(encoded.text, tuple(features))
+        try:
+            values = np.array(rows.tolist() if hasattr(rows, "tolist") else rows, dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"get_feature_activation returned {str(rows)[:80]}, no array of numbers: {error}"
+            ) from error
+        n_tokens, n_features = len(encoded.ids), len(features)
+        if values.ndim == 1 and n_features == 1:
+            values = values[:, None]
+        if values.ndim != 2 or values.shape[1] != n_features:
+            raise ValueError(
+                f"get_feature_activation returned shape {values.shape} for {n_tokens} tokens and {n_features} "
+                f"features; return [{n_tokens}, {n_features}], with no batch dimension"
+            )
+        if len(values) != n_tokens:
+            raise ValueError(
+                f"get_feature_activation returned {len(values)} rows for {n_tokens} tokens; tokenise with "
+                "add_special_tokens=True, or drop the BOS on both sides"
+            )
+        return values
+
+    def top_features(self, text: str, k: int = 20, *, chat: bool = False) -> Any:
+        """The features that fire most on a text, where the dashboard can compute all of them."""
+        raise NotImplementedError(f"{type(self).__name__} computes chosen features only; name them")
+
+    def encode(self, text: str, *, chat: bool = False, generation_prompt: bool = False) -> EncodedText:
+        """Tokenise a text once; with `chat`, `<eot>` separates its turns, the user's first."""
+        return encode_text(text, self.tokenizer, chat=chat, generation_prompt=generation_prompt)
+
+    def analyze(
+        self,
+        text: str,
+        highlight_features: Features,
+        tooltip_features: Features = (),
+        features: Features = (),
+        *,
+        chat: bool = False,
+        generate: bool = False,
+        max_act: float | str | None = None,
+        **how: Any,
+    ) -> Analysis:
+        """Compute features of a text and show where they fire.
+
+        Args:
+            text: the text; with `chat`, turns separated by `<eot>`, the user's first.
+            highlight_features: one or two features that colour the tokens: `12`, `[12, 30]` or `"12, 30"`.
+            tooltip_features: features that the tooltip names besides.
+            features: features that are computed but only stand in `.activations`.
+            chat: format the text with the tokenizer's chat template.
+            generate: let the model answer, and analyse the answer with the text.
+            max_act: the activation that gets the full colour: a number, "auto" for the corpus maximum in
+                `max_acts`, None (or empty) for the text's own maximum.
+            how: passed to `analyze_encoded`.
+
+        Raises:
+            ValueError: the text is empty or too long, or a feature or `max_act` is not usable.
+        """
+        prompt = self.encode(text, chat=chat, generation_prompt=generate and chat)
+        encoded = prompt
+        if generate:
+            *_, encoded = self.respond(prompt)
+        response = encoded.text[len(prompt.text) :]
+        chosen = [parse_features(f) for f in (highlight_features, tooltip_features, features)]
+        self._last = self.analyze_encoded(encoded, *chosen, max_act=max_act, response=response, **how)
+        return self._last
+
+    def analyze_encoded(
+        self,
+        encoded: EncodedText,
+        highlight: Sequence[int],
+        tooltip: Sequence[int] = (),
+        compute: Sequence[int] = (),
+        *,
+        max_act: float | str | None = None,
+        mask_special: bool = False,
+        response: str = "",
+        colors: Sequence[Color] = (),
+    ) -> Analysis:
+        """`analyze` for a text that is tokenised already; keeps nothing on the dashboard."""
+        if len(highlight) > 2:
+            raise ValueError(
+                f"{len(highlight)} features to highlight; choose one or two, and the others as tooltip features"
+            )
+        features = list(dict.fromkeys([*highlight, *tooltip, *compute]))
+        if not features:
+            raise ValueError("no feature is named; give at least one to highlight")
+        limit = scale_limit("" if max_act is None else max_act, ("", "auto"))
+        values = self.compute(encoded, features)
+        if mask_special:
+            values[np.array(encoded.special)] = np.nan
+        if not colors and self.second_highlight_color is not None:
+            colors = [COLORS[0], self.second_highlight_color]
+        color_of = dict(zip(highlight, colors, strict=False))
+        tracks = []
+        for column, feature in enumerate(features):
+            if feature in highlight or feature in tooltip:
+                scale = self.max_activation(feature) if max_act == "auto" else limit
+                color, shown = color_of.get(feature), feature in highlight
+                tracks.append(Track(f"feature {feature}", values[:, column], color, scale=scale, highlighted=shown))
+        passage = self.passage(encoded, tracks)
+        texts = list(passage.tokens)
+        return Analysis(encoded.text, texts, encoded.ids, features, values, response, passage, self.window_size)
+
+    def passage(self, encoded: EncodedText, tracks: Sequence[Track] = ()) -> Passage:
+        """A text as the highlighter takes it."""
+        texts, chips = self._reader.read(encoded.ids)
+        return Passage(texts, tracks, chips, encoded.ids, encoded.special)
+
+    def max_activation(self, feature: int) -> float | None:
+        """The feature's maximum over a corpus, where `max_acts` knows it."""
+        known = float(self.max_acts[feature]) if self.max_acts is not None and feature in self.max_acts else 0.0
+        return known if known > 0 else None
+
+    def save_html(self, save_path: str | Path | None = None, filename: str | None = None) -> Path:
+        """Write the last analysis as a self-contained page.
+
+        Args:
+            save_path: the folder, made where it is missing; None is the current one.
+            filename: None names it after the features.
+
+        Returns:
+            The path of the file.
+
+        Raises:
+            ValueError: nothing was analysed yet.
+        """
+        if self._last is None:
+            raise ValueError("there is nothing to save yet; call analyze() first")
+        name = filename or f"features-{'-'.join(map(str, self._last.features[:5]))}.html"
+        return write_text(Path(save_path or ".") / name, self._last.html)
+
+    def texts(self, ids: Sequence[int]) -> list[str]:
+        """Readable texts of vocabulary ids."""
+        return self._reader.read(ids).texts
+
+    @cached_property
+    def _reader(self) -> TokenReader:
+        return TokenReader(self.tokenizer)
+
+
+class FunctionDashboard(OnlineDashboard):
+    """An online dashboard made of functions.
+
+    Args:
+        get_feature_activation: `(text, feature_indices) -> [seq_len, n_features]`.
+        tokenizer: the model's Hugging Face tokenizer.
+        generate_model_response: `(text) -> text with the answer behind it`; None generates with `model`.
+        call_with_self: call the functions with the dashboard as first argument.
+        model, window_size, kwargs: as for `OnlineDashboard`.
+    """
+
+    def __init__(
+        self,
+        get_feature_activation: Callable[..., Any],
+        tokenizer: Any,
+        generate_model_response: Callable[..., str] | None = None,
+        call_with_self: bool = False,
+        model: Any = None,
+        window_size: int = 50,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(tokenizer, model, window_size, **kwargs)
+        self._activation_function = get_feature_activation
+        self._response_function = generate_model_response
+        self._first = (self,) if call_with_self else ()
+
+    def get_feature_activation(self, text: str, feature_indices: tuple[int, ...]) -> Any:
+        return self._activation_function(*self._first, text, feature_indices)
+
+    def generate_model_response(self, text: str) -> str:
+        if self._response_function is None:
+            return super().generate_model_response(text)
+        return self._response_function(*self._first, text)

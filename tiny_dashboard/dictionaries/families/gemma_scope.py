@@ -1,0 +1,66 @@
+"""Gemma Scope (`params.npz`) and Gemma Scope 2 (`params.safetensors`): JumpReLU SAEs and transcoders.
+
+relu(pre) where pre = x W_enc + b_enc exceeds the feature's threshold; b_dec is not taken off the input.
+Source: the repositories google/gemma-scope-* on the Hub, and their tutorial.
+"""
+
+from __future__ import annotations
+
+import re
+
+from tiny_dashboard.dictionaries.checkpoint import Checkpoint, parse_hook
+from tiny_dashboard.dictionaries.dictionary import Dictionary
+from tiny_dashboard.dictionaries.functions import Threshold
+
+FAMILY = "Gemma Scope"
+EXPECTS = "W_enc or w_enc [d, D], W_dec or w_dec [D, d], b_enc [D], threshold [D] in params.npz or params.safetensors"
+
+
+def matches(checkpoint: Checkpoint) -> bool:
+    """Whether the tensors are those of this family."""
+    return "threshold" in checkpoint and (
+        "w_enc" in checkpoint or ("W_enc" in checkpoint and checkpoint.path.suffix == ".npz")
+    )
+
+
+def read(checkpoint: Checkpoint) -> Dictionary:
+    """Fill a `Dictionary`; where it reads comes from the config, else from the repository's or the folder's name."""
+    upper = "W_enc" in checkpoint
+    encoder = checkpoint.rows("W_enc" if upper else "w_enc", "dD")
+    n_features = encoder.shape[0]
+    decoder = None
+    name = "W_dec" if upper else "w_dec"
+    if len(checkpoint.shape(name)) == 2:  # a cross-layer transcoder writes to many layers, [D, layers, d]
+        decoder = checkpoint.rows(name, "Dd", D=n_features)
+    where, config = checkpoint.where, checkpoint.config
+    layer = re.search(r"layer_(\d+)", where)
+    place = str(config.get("hf_hook_point_in") or "")
+    hook_point = parse_hook(place)[1] if place else _site(where)
+    model = re.search(r"gemma-scope-(2-)?(\d+m|\d+b)-(pt|it)", where)
+    size = f"{model[2]}{'' if model[3] == 'pt' and not model[1] else '-' + model[3]}" if model else ""
+    if size == "270m-pt":  # has no suffix on the Hub
+        size = "270m"
+    return Dictionary(
+        family=FAMILY,
+        encoder=encoder,
+        encoder_bias=checkpoint.tensor("b_enc", n_features),
+        decoder_rows=decoder,
+        activation=Threshold(checkpoint.tensor("threshold", n_features)),
+        layer=int(layer[1]) if layer else parse_hook(place)[0],
+        hook_point=hook_point,
+        models=(f"google/gemma-{'3' if model[1] else '2'}-{size}",) if model else (),
+        prepend_bos=True,
+    )
+
+
+def _site(where: str) -> str | None:
+    """Where it reads, from names such as gemma-scope-2b-pt-att or resid_post/layer_12_width_16k_l0_small."""
+    for pattern, point in (
+        (r"transcoder|clt", "mlp_in"),
+        (r"-att(n)?\b|attn_out", "z"),  # attention is read before its output projection
+        (r"-mlp\b|mlp_out", "mlp_out"),
+        (r"-res\b|resid_post", "resid_post"),
+    ):
+        if re.search(pattern, where):
+            return point
+    return None

@@ -1,0 +1,77 @@
+"""SAELens 3 to 6 (github.com/decoderesearch/SAELens): `cfg.json`, `sae_weights.safetensors`, SAEs and transcoders."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from tiny_dashboard.dictionaries.checkpoint import Checkpoint, parse_hook
+from tiny_dashboard.dictionaries.dictionary import Dictionary
+from tiny_dashboard.dictionaries.functions import Activation, Gated, ReLU, Threshold, TopK, decoder_norm, layer_norm
+
+FAMILY = "SAELens"
+EXPECTS = "W_enc [d, D], W_dec [D, d], b_enc [D], b_dec [d], cfg.json with architecture"
+ARCHITECTURES = ("standard", "jumprelu", "batchtopk", "topk", "abstopk", "gated", "transcoder")
+
+
+def matches(checkpoint: Checkpoint) -> bool:
+    """Whether the tensors are those of this family."""
+    return "W_enc" in checkpoint and len(checkpoint.shape("W_enc")) == 2
+
+
+def read(checkpoint: Checkpoint, *, input_scale: float = 1.0) -> Dictionary:
+    """Fill a `Dictionary`; `input_scale` is for average-norm scaling that was not folded into the weights."""
+    config, meta = checkpoint.config, checkpoint.config | (checkpoint.config.get("metadata") or {})
+    told = {"b_gate": "gated", "threshold": "jumprelu"}  # without a config, the tensors tell
+    kind = config.get("architecture") or next((told[name] for name in told if name in checkpoint), "standard")
+    if config.get("activation_fn_str", config.get("activation_fn")) == "topk":
+        kind = "topk"  # before version 6 an activation function of the standard architecture
+    centred = config.get("apply_b_dec_to_input", True) and "transcoder" not in kind
+    for part in ("_skip_transcoder", "skip_", "_transcoder", "matryoshka_"):
+        kind = kind.replace(part, "")
+    if kind not in ARCHITECTURES:
+        raise ValueError(f"SAELens architecture {kind!r} is unknown; expected one of {', '.join(ARCHITECTURES)}")
+    encoder = checkpoint.rows("W_enc", "dD")
+    n_features, _, width = encoder.shape
+    activation: Activation = ReLU()
+    if kind in ("topk", "abstopk"):
+        if not (k := config.get("k") or (config.get("activation_fn_kwargs") or {}).get("k")):
+            raise ValueError(f"the config of this {kind} SAE has no k; expected the number of active features")
+        activation = TopK(int(k), scaled=True, absolute=kind == "abstopk")
+    elif kind == "gated":
+        activation = Gated(*(checkpoint.tensor(name, n_features) for name in ("b_gate", "b_mag", "r_mag")))
+    elif kind in ("jumprelu", "batchtopk"):  # a trained BatchTopK is saved as JumpReLU
+        activation = Threshold(checkpoint.tensor("threshold", n_features))
+    normalise = str(config.get("normalize_activations") or "none").lower()
+    notes = []
+    if normalise in ("expected_average_only_in", "true"):
+        notes.append(f"inputs are scaled by {input_scale:g} (expected_average_only_in; 1 if folded into the weights)")
+    elif normalise not in ("none", "false", "layer_norm", "constant_norm_rescale"):
+        raise ValueError(f"normalize_activations {normalise!r} is unknown; expected none, layer_norm, …")
+    centre = checkpoint.tensor("b_dec", width) if centred else None
+
+    def prepare(x: Tensor) -> Tensor:
+        x = x if input_scale == 1 else x * input_scale
+        if normalise == "constant_norm_rescale":
+            x = x * (width**0.5 / x.norm(dim=-1, keepdim=True))
+        x = layer_norm(x) if normalise == "layer_norm" else x
+        return x if centre is None else x - centre.to(x)
+
+    layer, hook_point = parse_hook(str(meta.get("hook_name") or meta.get("hook_point") or ""))
+    if (meta.get("model_from_pretrained_kwargs") or {}).get("center_writing_weights"):
+        notes.append("trained on a model with centred weights: on a plain model feed x - x.mean(-1)")
+    return Dictionary(
+        family=FAMILY,
+        encoder=encoder,
+        encoder_bias=None if kind == "gated" else checkpoint.tensor("b_enc", n_features),
+        decoder_rows=checkpoint.rows("W_dec", "Dd", D=n_features),
+        activation=activation,
+        prepare=prepare,
+        code_norm=decoder_norm if "topk" in kind and config.get("rescale_acts_by_decoder_norm") else None,
+        output_scale=torch.tensor([1 / input_scale]),
+        layer=meta.get("hook_layer", layer) if layer is None else layer,
+        hook_point=hook_point,
+        models=(str(meta["model_name"]),) if meta.get("model_name") else (),
+        prepend_bos=meta.get("prepend_bos"),
+        notes=tuple(notes),
+    )

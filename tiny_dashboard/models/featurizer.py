@@ -1,0 +1,284 @@
+"""`Featurizer`: models and a dictionary -> feature activations of a text, of chosen features or of the top ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from tiny_dashboard.dictionaries import Dictionary
+from tiny_dashboard.models.activations import find_hook, get_activations, hooked, unwrap_model
+from tiny_dashboard.models.generation import generate
+
+ENCODE_BYTES = 256 * 2**20  # codes of all features are made for so many tokens at a time that they fit in this
+
+
+class TopFeatures(NamedTuple):
+    """The features that fire most on a text.
+
+    Attributes:
+        features, values, positions: strongest over the text first: feature, its peak, and the token of its peak.
+        token_features, token_values: the strongest at each token, `[seq, per_token]`; value 0 where fewer fire.
+    """
+
+    features: list[int]
+    values: list[float]
+    positions: list[int]
+    token_features: Tensor
+    token_values: Tensor
+
+
+def check_same_tokens(text: str, tokenizers: Sequence[Any]) -> None:
+    """Checks that several tokenizers cut the text into the same ids.
+
+    Raises:
+        ValueError: they do not; the message shows the first difference.
+    """
+    first, *others = [tokenizer(text, add_special_tokens=False)["input_ids"] for tokenizer in tokenizers]
+    for number, other in enumerate(others, 1):
+        if other == first:
+            continue
+        at = next(
+            (i for i, (a, b) in enumerate(zip(first, other, strict=False)) if a != b), min(len(first), len(other))
+        )
+        shown = [
+            repr(tokenizer.convert_ids_to_tokens(ids[at])) if at < len(ids) else "nothing"
+            for tokenizer, ids in ((tokenizers[0], first), (tokenizers[number], other))
+        ]
+        raise ValueError(
+            f"the models' tokenizers disagree on this text ({len(first)} and {len(other)} tokens): token {at} is "
+            f"{shown[0]} in one and {shown[1]} in the other; a crosscoder needs the same tokens in both models"
+        )
+
+
+def check_fit(configs: Sequence[Any], dictionary: Any, layer: int, hook_point: str) -> None:
+    """Checks from the models' configs alone, before any weights are loaded, that the dictionary reads these models.
+
+    Raises:
+        ValueError: the number of models, the width or the layer does not fit; the message has both numbers.
+    """
+    n_models, width = getattr(dictionary, "n_models", None), getattr(dictionary, "d_model", None)
+    if n_models not in (None, len(configs)):
+        raise ValueError(f"the dictionary reads {n_models} model(s), and {len(configs)} were given")
+    if isinstance(dictionary, Dictionary):
+        if dictionary.layer not in (None, layer):
+            raise ValueError(f"the dictionary was trained on layer {dictionary.layer}, and layer {layer} was asked for")
+        if dictionary.hook_point not in (None, hook_point):
+            raise ValueError(f"the dictionary reads {dictionary.hook_point}, and {hook_point} was asked for")
+    for config in configs:
+        config, name = config.get_text_config(), config.model_type
+        if not 0 <= layer < config.num_hidden_layers:
+            raise ValueError(f"layer {layer} is out of range: {name} has {config.num_hidden_layers} layers (0-based)")
+        found = config.hidden_size
+        if hook_point == "z":
+            heads = config.num_attention_heads
+            found = heads * (getattr(config, "head_dim", None) or config.hidden_size // heads)
+        if width not in (None, found):
+            raise ValueError(
+                f"the dictionary reads activations of width {width}, and {name} has {found} at {hook_point}"
+            )
+
+
+class Featurizer:
+    """Feature activations of token sequences.
+
+    Args:
+        models: a Hugging Face model (or a wrapper with `._model`), or [base, chat] for a crosscoder; each may be on
+            a device of its own. They are put into eval mode.
+        dictionary: a `Dictionary`; or any object with `get_activations(x[batch, n_models, d], select_features=…)`,
+            or with `encode(x[batch, d])`. Its codes may be sparse tensors, or what sparsify's own classes return.
+        tokenizer: the models' tokenizer; a wrapper's `.tokenizer` where it is None.
+        layer, hook_point: where the dictionary reads; None means what the dictionary says (then "resid_post").
+
+    Raises:
+        ValueError: models and dictionary do not fit; see `check_fit` and `activations.find_hook`.
+    """
+
+    def __init__(
+        self,
+        models: Any,
+        dictionary: Any,
+        tokenizer: Any = None,
+        layer: int | None = None,
+        hook_point: str | None = None,
+    ):
+        wrappers = list(models) if isinstance(models, (list, tuple)) else [models]
+        self.models = [unwrap_model(model) for model in wrappers]
+        self.dictionary = dictionary
+        own = [model.tokenizer for model in wrappers if getattr(model, "tokenizer", None) is not None]
+        self.tokenizers = own if len(own) == len(wrappers) else []
+        self.tokenizer = tokenizer if tokenizer is not None else own[-1] if own else None
+        ours = isinstance(dictionary, Dictionary)
+        layer = dictionary.layer if layer is None and ours else layer
+        if layer is None:
+            raise ValueError("the dictionary does not say which layer it reads; give layer=")
+        self.layer, self.hook_point = layer, hook_point or (ours and dictionary.hook_point) or "resid_post"
+        check_fit([model.config for model in self.models], dictionary, self.layer, self.hook_point)
+        for model in self.models:
+            find_hook(model, self.layer, self.hook_point)
+            model.eval()
+        weight = next(dictionary.parameters(), None) if hasattr(dictionary, "parameters") else None
+        self.device = getattr(dictionary if weight is None else weight, "device", "cpu")
+        self.dtype = getattr(dictionary if weight is None else weight, "dtype", torch.float32)
+
+    def check_text(self, text: str) -> None:
+        """Checks that the models' own tokenizers agree on a text, where they are known; see `check_same_tokens`."""
+        if len(self.tokenizers) > 1:
+            check_same_tokens(text, self.tokenizers)
+
+    def activations(self, ids: Any) -> Tensor:
+        """Activations `[seq, n_models, d_model]` (`[batch, seq, n_models, d_model]` for many sequences).
+
+        On the dictionary's device and in its dtype (float32 unless asked otherwise).
+
+        Raises:
+            ValueError: no tokens, more than the models' context, or an id that a model does not have.
+        """
+        one = ids.ndim == 1 if isinstance(ids, Tensor) else not (len(ids) and isinstance(ids[0], (list, tuple, Tensor)))
+        found = [get_activations(model, ids, self.layer, self.hook_point) for model in self.models]
+        stacked = torch.stack([part.to(self.device, self.dtype) for part in found], dim=-2)
+        return stacked[0] if one else stacked
+
+    def features(self, ids: Sequence[int], features: Sequence[int]) -> Tensor:
+        """Activations of the chosen features, `[seq, len(features)]`, float32 on the CPU."""
+        self._check_features(features)
+        return self._encode(self.activations(ids), list(features)).float().cpu()
+
+    def shares(self, ids: Sequence[int], features: Sequence[int]) -> Tensor:
+        """How much each model contributes to a feature, `[seq, len(features), n_models]`, float32 on the CPU.
+
+        The parts of the pre-activation (without the bias), in units of the shown activation; 0 where the feature
+        does not fire. A negative part speaks against the feature.
+        """
+        if not isinstance(self.dictionary, Dictionary):
+            raise TypeError("shares need a dictionary of load_dictionary; this one only gives its activations")
+        x = self.activations(ids)
+        fires = self.dictionary.get_activations(x, features) != 0
+        x = x[:, 0] if self.dictionary.n_models == 1 else x
+        return (self.dictionary.contributions(x, features) * fires[..., None]).float().cpu()
+
+    @torch.no_grad()
+    def top(
+        self, ids: Sequence[int], k: int = 20, *, per_token: int = 5, ignore: Sequence[bool] | None = None
+    ) -> TopFeatures:
+        """The features that fire most: over the text, and at each token. Encodes every feature.
+
+        Args:
+            ids: the text's tokens.
+            k, per_token: how many features over the text, and at each token.
+            ignore: True at tokens that do not count over the text (BOS, chat template), `[seq]`.
+        """
+        x = self.activations(ids)
+        n_features = getattr(self.dictionary, "n_features", 2**16)
+        best = where = torch.empty(0)
+        per_values, per_features = [], []
+        keep = torch.ones(len(x), 1, dtype=torch.bool) if ignore is None else ~torch.as_tensor(ignore)[:, None]
+        keep = keep.to(x.device)
+        size = max(1, ENCODE_BYTES // (4 * n_features))
+        for start in range(0, len(x), size):
+            codes = self._encode(x[start : start + size]).float()
+            values, found = codes.topk(min(per_token, codes.shape[1]), dim=1)
+            per_values.append(values.cpu())
+            per_features.append(found.cpu())
+            peak, position = codes.masked_fill(~keep[start : start + size], 0).max(0)
+            if start == 0:
+                best, where = peak, position
+            else:
+                where = torch.where(peak > best, position + start, where)
+                best = torch.maximum(best, peak)
+        values, order = best.topk(min(k, len(best)))
+        order = order[values > 0]
+        return TopFeatures(
+            order.tolist(), best[order].tolist(), where[order].tolist(), torch.cat(per_features), torch.cat(per_values)
+        )
+
+    def generate(
+        self,
+        ids: Sequence[int],
+        max_new_tokens: int = 128,
+        *,
+        temperature: float = 0.0,
+        seed: int = 0,
+        steer: Sequence[tuple[int, float]] = (),
+        clamp: bool = False,
+        model: int = -1,
+    ) -> Iterator[int]:
+        """Generates token by token; stop it by no longer asking, or with `.close()`.
+
+        Args:
+            ids: the prompt's tokens.
+            max_new_tokens: at most so many; it also ends at an end-of-sequence token (not given out), or where the
+                model's context is full.
+            temperature: 0 is greedy, and deterministic.
+            seed: of the sampling, where the temperature is above 0.
+            steer: (feature, strength) pairs: at every token, what the feature would write with that activation (in
+                units of the shown one) is added to the model's activations.
+            clamp: set the features to these activations instead of adding them; for a dictionary of one model.
+            model: which of the models; the last one by default, the chat model of a crosscoder.
+
+        Raises:
+            ValueError: see `activations`; or a temperature below 0, an unknown feature, or one that can't be clamped.
+        """
+        ends = {getattr(self.tokenizer, "eos_token_id", None)}
+        stream = generate(self.models[model], ids, max_new_tokens, temperature=temperature, seed=seed, ends=ends)
+        if not steer:
+            return stream
+        push = self._steering(steer, clamp, model)
+        point = "mlp_out" if self.hook_point == "mlp_in" else self.hook_point  # a transcoder writes the MLP's output
+        module, on_input = find_hook(self.models[model], self.layer, point)
+        return _with_hook(stream, module, push, on_input)
+
+    def _steering(self, steer: Sequence[tuple[int, float]], clamp: bool, model: int) -> Callable[[Tensor], Tensor]:
+        """What is done to the hidden states at the dictionary's place."""
+        features, strengths = [feature for feature, _ in steer], [strength for _, strength in steer]
+        self._check_features(features)
+        dictionary = self.dictionary
+        if not isinstance(dictionary, Dictionary):
+            raise TypeError("steering needs a dictionary of load_dictionary; this one only gives its activations")
+        if clamp and (dictionary.n_models > 1 or self.hook_point == "mlp_in"):
+            raise ValueError(
+                "a feature can be clamped only where one model is read and written at one place; add its direction "
+                "instead (clamp=False)"
+            )
+        writes = dictionary.writes(features)[:, model].float()
+        wanted = torch.tensor(strengths, device=writes.device)
+
+        def push(hidden: Tensor) -> Tensor:
+            change = wanted - dictionary.encode(hidden, features).float() if clamp else wanted
+            return hidden + (change @ writes).to(hidden)
+
+        return push
+
+    def _check_features(self, features: Sequence[int]) -> None:
+        if isinstance(self.dictionary, Dictionary):
+            self.dictionary.check_features(features)
+
+    @torch.no_grad()
+    def codes(self, x: Tensor, features: list[int] | None = None) -> Tensor:
+        """`[seq, n_models, d]` -> `[seq, len(features)]` with whatever dictionary it is; sparse where it gives that."""
+        if hasattr(self.dictionary, "get_activations"):
+            return self.dictionary.get_activations(x, select_features=features)
+        codes = self.dictionary.encode(x[:, 0])
+        if hasattr(codes, "top_indices"):  # sparsify's: the k features of each token, and all pre-activations
+            token = torch.arange(len(x), device=self.device).repeat_interleave(codes.top_indices.shape[1])
+            where = torch.stack([token, codes.top_indices.flatten()])
+            codes = torch.sparse_coo_tensor(
+                where, codes.top_acts.flatten(), codes.pre_acts.shape, check_invariants=False
+            )
+        return codes if features is None else (codes.to_dense() if codes.is_sparse else codes)[:, features]
+
+    def _encode(self, x: Tensor, features: list[int] | None = None) -> Tensor:
+        codes = self.codes(x, features)
+        return codes.to_dense() if codes.is_sparse else codes
+
+
+def _with_hook(stream: Iterator[int], module: Any, push: Callable[[Tensor], Tensor], on_input: bool) -> Iterator[int]:
+    """Hooks each step anew: a consumer may ask for each token from another thread."""
+    while True:
+        with hooked(module, push, on_input=on_input), torch.no_grad():
+            token = next(stream, None)
+        if token is None:
+            return
+        yield token
