@@ -5,7 +5,9 @@ import threading
 import pytest
 import torch
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
     BloomConfig,
     Gemma2Config,
     Gemma3Config,
@@ -21,6 +23,7 @@ from transformers import (
     OPTConfig,
     Phi3Config,
     Qwen3Config,
+    XLMWithLMHeadModel,
 )
 
 from tiny_dashboard.hub import resolve_device
@@ -77,6 +80,70 @@ def small_model(name="llama"):
 @pytest.fixture(params=[*CONFIGS, "gemma3 multimodal"])
 def model(request):
     return small_model(request.param)
+
+
+def other_model(kind, **more):
+    """A small model of an architecture that is named only, with what its config needs besides."""
+    torch.manual_seed(0)
+    config = {**SHAPE, **GROUPED, "pad_token_id": 0} | more
+    return AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **config)).eval()
+
+
+@pytest.mark.parametrize(
+    ("kind", "more"),
+    [
+        ("glm4", {"head_dim": 8}),
+        ("granite", {"residual_multiplier": 0.22}),
+        (
+            "afmoe",
+            {
+                "moe_intermediate_size": 16,
+                "num_experts": 4,
+                "num_experts_per_tok": 2,
+                "num_dense_layers": 2,
+                "head_dim": 8,
+            },
+        ),
+        ("falcon", {}),
+        ("cohere", {}),
+        ("exaone4", {}),
+        ("olmo3", {}),
+    ],
+)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_parts_are_what_the_block_adds(kind, more, dtype):
+    model = other_model(kind, **more).to(dtype)
+    ids = torch.randint(3, VOCAB, (1, 9))
+    found = {p: get_activations(model, ids, 1, p).float() for p in ("resid_pre", "resid_post", "attn_out", "mlp_out")}
+    added = found["resid_post"] - found["resid_pre"]
+    off = (found["attn_out"] + found["mlp_out"] - added).norm() / added.norm()
+    assert off < (1e-4 if dtype == torch.float32 else 0.1)
+
+
+@pytest.mark.parametrize(
+    ("kind", "more"), [("falcon_h1", {"mamba_d_ssm": 32, "mamba_n_heads": 4}), ("minimax", {"head_dim": 8})]
+)
+def test_parts_that_do_not_add_up_are_refused(kind, more):
+    model = other_model(kind, **more)
+    with pytest.raises(ValueError, match=r"(attn|mlp)_out (cannot be told in layer 1|was not found)"):
+        get_activations(model, [3, 4, 5], 1, "mlp_out")
+    assert get_activations(model, [3, 4, 5], 1, "resid_post").shape == (1, 3, WIDTH)
+
+
+def test_models_without_one_stream_of_layers_are_refused():
+    streams = other_model(
+        "gemma3n_text", head_dim=8, vocab_size_per_layer_input=VOCAB, hidden_size_per_layer_input=8, altup_num_inputs=4,
+        laurel_rank=4, num_kv_shared_layers=0, layer_types=["sliding_attention"] * 2 + ["full_attention"],
+        activation_sparsity_pattern=[0.0] * 3,
+    )  # fmt: skip
+    with pytest.raises(ValueError, match=r"hidden states of shape \[4, 1, 3, 32\] for \[1, 3\] tokens"):
+        get_activations(streams, [3, 4, 5], 1)
+    xlm = AutoConfig.for_model("xlm", vocab_size=VOCAB, emb_dim=32, n_layers=3, n_heads=4)
+    with pytest.raises(ValueError, match="keeps its attentions in a list of their own"):
+        get_activations(XLMWithLMHeadModel(xlm).eval(), [3, 4, 5], 1)
+    t5 = AutoConfig.for_model("t5", vocab_size=VOCAB, d_model=32, d_kv=8, d_ff=48, num_layers=3, num_heads=4)
+    with pytest.raises(ValueError, match="T5ForConditionalGeneration is an encoder and a decoder"):
+        get_activations(AutoModelForSeq2SeqLM.from_config(t5), [3, 4, 5], 1)
 
 
 def hooks_of(model):

@@ -5,10 +5,13 @@ Layers are found by rule, not by a table of model names. No model library beside
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
+from itertools import product
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -49,28 +52,41 @@ def find_layers(model: Any) -> nn.ModuleList:
     Raises:
         ValueError: there is none; the message says what was looked for.
     """
-    n_layers = text_config(model).num_hidden_layers
+    name, n_layers = type(model).__name__, text_config(model).num_hidden_layers
+    if getattr(model.config, "is_encoder_decoder", False):
+        raise ValueError(f"{name} is an encoder and a decoder; only models that read one text are supported")
     decoder = model.get_decoder() if hasattr(model, "get_decoder") else None
     for root in (decoder, model):
         for module in root.modules() if isinstance(root, nn.Module) else ():
             if isinstance(module, nn.ModuleList) and len(module) == n_layers:
+                if "attention" in type(module[0]).__name__.lower():
+                    raise ValueError(f"{name} keeps its attentions in a list of their own: it has no layers")
                 return module
-    raise ValueError(f"{type(model).__name__} has no ModuleList of {n_layers} layers, as its config announces")
+    raise ValueError(f"{name} has no ModuleList of {n_layers} layers, as its config announces")
 
 
 def _child(module: nn.Module, names: Sequence[str]) -> nn.Module | None:
     return next((child for name in names if isinstance(child := getattr(module, name, None), nn.Module)), None)
 
 
-def find_hook(model: Any, layer: int, hook_point: str) -> tuple[nn.Module, bool]:
-    """The module to hook, and whether its input (True) or its output (False) is the activation.
+class Hook(NamedTuple):
+    """Where activations are read: the input or the output of a module, times a scale."""
+
+    module: nn.Module
+    on_input: bool
+    scale: float = 1.0
+
+
+def find_hook(model: Any, layer: int, hook_point: str) -> Hook:
+    """Where a hook point lies in a model.
 
     `resid_pre` / `resid_post` are the input / output of `layers[layer]`. `attn_out` and `mlp_out` are what the block
-    adds to the residual stream: on models that normalise a block's output (Gemma 2 and 3, OLMo 2) the output of that
-    norm. `mlp_in` is the input of the MLP (a transcoder's input), `z` that of the attention's output projection.
+    adds to the residual stream, the norm or the factor behind them included; that they add up is checked on a few
+    tokens. `mlp_in` is the input of the MLP (a transcoder's input), `z` that of the attention's output projection.
 
     Raises:
-        ValueError: an unknown hook point, a layer out of range, or a model that has no such module.
+        ValueError: an unknown hook point, a layer out of range, a model that has no such module, or one in which
+            attention and MLP are not all that the block adds.
     """
     if hook_point not in HOOK_POINTS:
         raise ValueError(f"unknown hook point {hook_point!r}; choose one of {', '.join(HOOK_POINTS)}")
@@ -79,28 +95,84 @@ def find_hook(model: Any, layer: int, hook_point: str) -> tuple[nn.Module, bool]
         raise ValueError(f"layer {layer} is out of range: {type(model).__name__} has {len(layers)} layers (0-based)")
     block: Any = layers[layer]
     if hook_point in ("resid_pre", "resid_post"):
-        return block, hook_point == "resid_pre"
-    post_norms = hasattr(block, "post_feedforward_layernorm")  # on others post_attention_layernorm comes before the MLP
-    module: Any
-    if hook_point in ("mlp_out", "mlp_in"):
-        module = _child(block, MLP)
-        if module is None:  # OPT has its two linear layers in the block itself
-            module = _child(block, ("fc2",) if hook_point == "mlp_out" else ("fc1",))
-        elif hook_point == "mlp_out":
-            # BLOOM's MLP adds the residual stream inside: its last linear layer is the block's own part.
-            inner = _child(module, ("dense_4h_to_h",)) if "Bloom" in type(module).__name__ else None
-            module = block.post_feedforward_layernorm if post_norms else inner or module
-    else:
-        attention = _child(block, ATTENTION)
-        if attention is not None and _child(attention, OUT_PROJECTION) is None:
-            attention = _child(attention, ATTENTION)  # GPT-Neo wraps it once more
-        module = None if attention is None else _child(attention, OUT_PROJECTION)
-        if hook_point == "attn_out" and post_norms:
-            module = block.post_attention_layernorm
-    if module is None:
+        return Hook(block, hook_point == "resid_pre")
+    # OPT has its two linear layers in the block itself.
+    mlp = _child(block, (*MLP, "fc1" if hook_point == "mlp_in" else "fc2"))
+    attention = _child(block, ATTENTION)
+    if attention is not None and _child(attention, OUT_PROJECTION) is None:
+        attention = _child(attention, ATTENTION)  # GPT-Neo wraps it once more
+    projection = None if attention is None else _child(attention, OUT_PROJECTION)
+    if (mlp if hook_point.startswith("mlp") else projection) is None:
         parts = ", ".join(name for name, _ in block.named_children())
         raise ValueError(f"{hook_point} was not found in a layer of {type(model).__name__}, which has {parts}")
-    return module, hook_point in ("mlp_in", "z")
+    if hook_point in ("mlp_in", "z"):
+        return Hook(mlp if hook_point == "mlp_in" else projection, True)  # type: ignore[arg-type]
+    added = _find_added(model, block, projection, mlp)
+    if isinstance(added, float):
+        raise ValueError(
+            f"{hook_point} cannot be told in layer {layer} of {type(model).__name__}: attention and MLP together miss "
+            f"what the layer adds by {added:.2g} of it; choose resid_pre, resid_post, mlp_in or z"
+        )
+    return added[hook_point == "mlp_out"]
+
+
+@torch.no_grad()
+def _find_added(
+    model: Any, block: nn.Module, projection: nn.Module | None, mlp: nn.Module | None
+) -> tuple[Hook, Hook] | float:
+    """What attention and MLP add to the residual stream; or, where no reading adds up, how far the best one is off.
+
+    Found by running a few tokens, so that no table of architectures is needed: a part may be a norm that reads the
+    module's output (Gemma 2, GLM 4), the module, or its last linear layer (BLOOM adds the stream inside), all times
+    one factor (Granite).
+    """
+    if projection is None or mlp is None:
+        return math.inf
+    inputs: dict[nn.Module, Tensor] = {}
+    values: dict[nn.Module, Tensor] = {}
+    norms = [child for child in block.children() if "norm" in type(child).__name__.lower()]
+    linear = [module for module in mlp.modules() if isinstance(module, nn.Linear)][-1:]
+    with ExitStack() as stack:
+        for module in {block, projection, mlp, *norms, *linear}:
+            stack.enter_context(hooked(module, partial(_keep, values, module)))
+        for module in (block, *norms):
+            stack.enter_context(hooked(module, partial(_keep, inputs, module), on_input=True))
+        stack.enter_context(hooked(block, _stop))
+        ids = torch.arange(10, 22, device=model.get_input_embeddings().weight.device)[None]
+        with suppress(_Stop):
+            model(input_ids=ids % model.get_input_embeddings().weight.shape[0], use_cache=False)
+
+    def readings(module: nn.Module, *others: nn.Module) -> list[nn.Module]:
+        behind = [norm for norm in norms if norm in inputs and torch.equal(inputs[norm], values[module])]
+        return behind or [module, *others]
+
+    added = values[block] - inputs[block]
+    # Rounding of the stream itself, which may be much longer than what is added to it.
+    rounding = 2 * torch.finfo(model.dtype).eps * float(inputs[block].norm() + values[block].norm())
+    best = math.inf
+    for attn_out, mlp_out in product(readings(projection), readings(mlp, *linear)):
+        total = values[attn_out] + values[mlp_out]
+        for scale in (1.0, _known_number(model, float((added * total).sum() / total.square().sum()))):
+            off = float((scale * total - added).norm())
+            if off <= 1e-3 * float(added.norm()) + rounding:
+                return Hook(attn_out, False, scale), Hook(mlp_out, False, scale)
+            best = min(best, off / float(added.norm()))
+    return best
+
+
+def _keep(seen: dict[nn.Module, Tensor], module: nn.Module, x: Tensor) -> None:
+    """Copies (Falcon adds in place) without the first token, whose norm may be hundreds of times the others'."""
+    seen[module] = x.detach().reshape(-1, x.shape[-1])[1:].float().cpu().clone()
+
+
+def _stop(_: Tensor) -> None:
+    raise _Stop
+
+
+def _known_number(model: Any, measured: float) -> float:
+    """The number in the model's config that was measured, or else the measured one."""
+    numbers = [value for value in text_config(model).to_dict().values() if isinstance(value, float)]
+    return next((value for value in numbers if abs(value - measured) < 0.02 * abs(measured)), measured)
 
 
 @contextmanager
@@ -179,6 +251,7 @@ def get_activations(
     layer: int,
     hook_point: str = "resid_post",
     attention_mask: Tensor | None = None,
+    hook: Hook | None = None,
 ) -> Tensor:
     """Activations of a model at one place, from a forward pass that ends there.
 
@@ -188,12 +261,14 @@ def get_activations(
         layer: 0-based; `resid_post` of layer 13 is the output of `layers[13]`.
         hook_point: one of `HOOK_POINTS`, see `find_hook`.
         attention_mask: `[batch, seq]`, 1 for tokens; padding must be on the right. None for no padding.
+        hook: what `find_hook` found for this layer and hook point, which spares looking again.
 
     Returns:
         `[batch, seq, width]` in the model's dtype, on the device where that layer lives. Rows of padding mean nothing.
 
     Raises:
-        ValueError: see `find_hook` and `check_ids`; or the padding is on the left, which is wrong on some models.
+        ValueError: see `find_hook` and `check_ids`; the padding is on the left, which is wrong on some models; or the
+            hidden states are not one vector for each token.
     """
     model = unwrap_model(model)
     padded, mask = pad_ids(ids)
@@ -201,7 +276,7 @@ def get_activations(
     if not bool(mask[:, 0].all()):
         raise ValueError("the batch is padded on the left; pad on the right (tokenizer.padding_side = 'right')")
     check_ids(model, padded)
-    module, on_input = find_hook(model, layer, hook_point)
+    hook = hook or find_hook(model, layer, hook_point)
     found: list[Tensor] = []
 
     def keep(hidden: Tensor) -> None:
@@ -210,10 +285,17 @@ def get_activations(
 
     device = model.get_input_embeddings().weight.device
     try:
-        with hooked(module, keep, on_input=on_input):
+        with hooked(hook.module, keep, on_input=hook.on_input):
             model(input_ids=padded.to(device), attention_mask=mask.to(device), use_cache=False)
     except _Stop:
         pass
     if not found:
         raise RuntimeError(f"{type(model).__name__} ran without passing through layer {layer} ({hook_point})")
-    return found[0].reshape(*padded.shape, -1)  # OPT's linear layers see batch and sequence as one axis
+    hidden = found[0]
+    if hidden.shape[:-1] not in (padded.shape, (padded.numel(),)):  # OPT's linear layers see one axis
+        raise ValueError(
+            f"{type(model).__name__} has hidden states of shape {list(hidden.shape)} for {list(padded.shape)} tokens "
+            f"at {hook_point}: not one vector for each token (several residual streams, or a prompt of its own?)"
+        )
+    hidden = hidden.reshape(*padded.shape, -1)
+    return hidden if hook.scale == 1 else hidden * hook.scale

@@ -227,7 +227,7 @@ class Featurizer:
             return stream
         push = self._steering(steer, clamp, model)
         point = "mlp_out" if self.hook_point == "mlp_in" else self.hook_point  # a transcoder writes the MLP's output
-        module, on_input = find_hook(self.models[model], self.layer, point)
+        module, on_input, _ = find_hook(self.models[model], self.layer, point)
         return _with_hook(stream, module, push, on_input)
 
     def _steering(self, steer: Sequence[tuple[int, float]], clamp: bool, model: int) -> Callable[[Tensor], Tensor]:
