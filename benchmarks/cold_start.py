@@ -20,6 +20,7 @@ from typing import Any
 
 from playwright.sync_api import Page, sync_playwright
 
+from tests.helpers.hub_server import Dataset, Hub
 from tiny_dashboard.demo import FOLDER
 
 SPACE = Path(__file__).parent.parent / "space" / "app.py"
@@ -80,9 +81,6 @@ def watch(page: Page, url: str, server: subprocess.Popen, hub: Any, weights: thr
 
 
 def run() -> None:
-    sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
-    from hub_server import Dataset, Hub
-
     chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
     with tempfile.TemporaryDirectory() as place, Hub() as hub, sync_playwright() as playwright:
         (Path(place) / "dashboard.toml").write_text(CONFIG)

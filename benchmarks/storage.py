@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tests.helpers.hub_server import Dataset, Hub
 from tiny_dashboard.core.examples import Example
 from tiny_dashboard.core.statistics import FeatureStats
 from tiny_dashboard.sources.write import FEATURES_PER_GROUP, round_to_half, write_dataset
@@ -127,9 +128,6 @@ def read(source: str, tokenizer: str = "", lookups: int = LOOKUPS, **environment
 
 def from_hub(folder: Path, home: str) -> dict[str, float]:
     """Requests and bytes of a cold session: opening, and one feature after another."""
-    sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
-    from hub_server import Dataset, Hub
-
     with Hub() as hub:
         hub.datasets["me/examples"] = Dataset(folder)
         environment = os.environ | {"HF_ENDPOINT": hub.url, "HF_HOME": home, "HF_HUB_DISABLE_TELEMETRY": "1"}

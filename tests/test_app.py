@@ -8,10 +8,11 @@ from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 import pytest
-from conftest import CORPUS, DEAD, HOSTILE_FEATURE, HOSTILE_LABEL, N_FEATURES, PWN
 from playwright.sync_api import expect
-from test_highlight import HOSTILE, contrast_on, luminance
 
+from tests.helpers.bundle import CORPUS, DEAD, HOSTILE_FEATURE, HOSTILE_LABEL, N_FEATURES, PWN
+from tests.helpers.colors import contrast_on, luminance
+from tests.helpers.hostile import HOSTILE
 from tiny_dashboard import (
     CrosscoderOnlineFeatureDashboard,
     OfflineFeatureCentricDashboard,
@@ -906,7 +907,7 @@ def test_hostile_text_is_inert_in_the_bundle(visit):
 @pytest.fixture(scope="module")
 def hostile_url():
     """An app over plain data and plain functions: whole tokens, names, titles and groups are hostile."""
-    from test_text import byte_level
+    from tests.helpers.tokenizers import byte_level
 
     tokens_ = [t for t in HOSTILE if t] + ["x" * 100_000]
     values = np.arange(1.0, len(tokens_) + 1)
@@ -930,7 +931,7 @@ def hostile_url():
 
 @pytest.fixture
 def visit_hostile(browser, hostile_url):
-    from conftest import Visits
+    from tests.helpers.browser import Visits
 
     made = Visits(browser, hostile_url)
     yield made
@@ -1005,7 +1006,7 @@ def test_hostile_examples_through_the_api(hostile_url):
 
 
 def test_missing_parts_are_said(browser):
-    from conftest import Visits
+    from tests.helpers.browser import Visits
 
     app = launch(OfflineFeatureCentricDashboard({}, None), prevent_thread_lock=True, quiet=True)
     try:
@@ -1020,7 +1021,7 @@ def test_missing_parts_are_said(browser):
 
 
 def test_an_online_tab_without_examples(browser, bundle):
-    from conftest import Visits
+    from tests.helpers.browser import Visits
 
     online = CrosscoderOnlineFeatureDashboard(*bundle.pair, bundle.dictionary, 1, tokenizer=bundle.tokenizer)
     app = launch(online, prevent_thread_lock=True, quiet=True)
@@ -1055,7 +1056,7 @@ def test_an_online_tab_without_examples(browser, bundle):
 
 
 def test_only_online_opens_online_and_says_why_models_do_not_load(browser):
-    from conftest import Visits
+    from tests.helpers.browser import Visits
 
     def load():
         raise OSError(f"no weights in {PWN}")

@@ -7,10 +7,10 @@ from dataclasses import fields
 
 import numpy as np
 import pytest
-from html_tree import parse
 from hypothesis import given
-from test_highlight import ANY_TEXT
 
+from tests.helpers.hostile import ANY_TEXT
+from tests.helpers.html_tree import parse
 from tiny_dashboard.core.card import card_html
 from tiny_dashboard.core.highlight import COLORS
 from tiny_dashboard.core.statistics import FeatureStats

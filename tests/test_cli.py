@@ -12,9 +12,9 @@ import types
 from pathlib import Path
 
 import pytest
-from collect_fixtures import LAYER, make_all, make_corpus
-from serving import free_port, serving
 
+from tests.helpers.collect_fixtures import LAYER, make_all, make_corpus
+from tests.helpers.serving import free_port, serving
 from tiny_dashboard import __version__
 from tiny_dashboard.cli import main
 from tiny_dashboard.collect import collect_examples

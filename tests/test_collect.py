@@ -5,13 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from collect_fixtures import CONTEXT, LAYER, N, make_all, make_corpus
 
-from tiny_dashboard.collect import collect_examples, merge
+from tests.helpers.collect_fixtures import CONTEXT, LAYER, OPTIONS, N, collect, files, make_all, make_corpus
+from tiny_dashboard.collect import merge
 from tiny_dashboard.sources import open_examples
 
 torch.set_num_threads(1)
-OPTIONS = {"context": CONTEXT, "top_k": 4, "samples": 3, "batch_size": 3, "block_size": 7, "outlier_norm": None}
 
 
 @pytest.fixture(scope="module")
@@ -22,15 +21,6 @@ def setup(tmp_path_factory):
 @pytest.fixture(scope="module")
 def corpus():
     return make_corpus()
-
-
-def collect(setup, corpus, out, **options):
-    pair, dictionary, tokenizer = setup
-    return collect_examples(pair, dictionary, corpus, out, tokenizer=tokenizer, **(OPTIONS | options))
-
-
-def files(folder):
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
 def windows_of(setup, corpus):

@@ -11,9 +11,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from collect_fixtures import SCRIPT_OPTIONS, make_all, make_corpus
-from test_collect import collect, files
 
+from tests.helpers.collect_fixtures import SCRIPT_OPTIONS, collect, files, make_all, make_corpus
 from tiny_dashboard.collect import run as collect_run
 from tiny_dashboard.collect import saved as collect_saved
 
@@ -76,9 +75,9 @@ def test_killed_at_every_step_of_saving(setup, whole, tmp_path):
 
 def start(folder):
     environment = os.environ | {"TOKENIZERS_PARALLELISM": "false"}
-    script = Path(__file__).parent / "collect_fixtures.py"
     return subprocess.Popen(
-        [sys.executable, str(script), str(folder)],
+        [sys.executable, "-m", "tests.helpers.collect_fixtures", str(folder)],
+        cwd=Path(__file__).parent.parent,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

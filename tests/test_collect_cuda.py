@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from collect_fixtures import N, make_all, make_corpus
-from test_collect import collect, files
 
+from tests.helpers.collect_fixtures import N, collect, files, make_all, make_corpus
 from tiny_dashboard.sources.parquet import ParquetExamples
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from collect_fixtures import make_all, make_corpus
 
+from tests.helpers.collect_fixtures import make_all, make_corpus
 from tiny_dashboard.cli import main
 from tiny_dashboard.collect import collect_examples
 from tiny_dashboard.collect.ray import collect_on_ray

@@ -7,9 +7,9 @@ import json
 import numpy as np
 import pytest
 import torch
-from collect_fixtures import LAYER, N, make_all
 from safetensors.torch import load_file, save_file
 
+from tests.helpers.collect_fixtures import LAYER, N, make_all
 from tiny_dashboard import DashboardConfig
 
 torch.set_num_threads(1)

@@ -9,12 +9,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from collect_fixtures import CONTEXT, TEMPLATE, make_all, make_corpus, make_dictionary, make_tokenizer
-from hub_server import Dataset, Hub
-from test_collect import collect, files
-from test_sources_hub import Client, Refused
 from tokenizers import processors
 
+from tests.helpers.collect_fixtures import (
+    CONTEXT,
+    TEMPLATE,
+    collect,
+    files,
+    make_all,
+    make_corpus,
+    make_dictionary,
+    make_tokenizer,
+)
+from tests.helpers.hub_client import Client, Refused
+from tests.helpers.hub_server import Dataset, Hub
 from tiny_dashboard.collect.corpus import Batches, encode_chat, open_corpus, to_document
 from tiny_dashboard.dictionaries import load_dictionary
 from tiny_dashboard.feature_centric_dashboards import OfflineFeatureCentricDashboard
@@ -195,10 +203,8 @@ def test_a_hub_dataset_is_streamed_and_a_resumed_run_reads_only_the_rest(setup, 
         hub.datasets["me/corpus"] = Dataset(tmp_path / "data")
         home = tmp_path / "home"
         home.mkdir()
-        client = Client(hub, home, PYTHONPATH=str(Path(__file__).parent))
-        client(
-            "import torch; from pathlib import Path; from test_collect import collect; from test_corpus import make_all"
-        )
+        client = Client(hub, home, PYTHONPATH=str(Path(__file__).parent.parent))
+        client("import torch; from pathlib import Path; from tests.helpers.collect_fixtures import collect, make_all")
         client(f"torch.set_num_threads(1); setup = make_all(Path({str(tmp_path)!r}))")
         run = f"str(collect(setup, 'me/corpus', {str(tmp_path / 'out')!r}, block_size=4, resume=True))"
         hub.fail["train-00004"] = 404

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import CONTEXT, DEAD, LAYER, N_FEATURES, PWN, make_model
-from html_tree import data_of, parse, passages_of, tokens_of
 from safetensors.torch import load_file, save_file
-from test_text import SlowByteLevel, byte_level
 
+from tests.helpers.bundle import CONTEXT, DEAD, LAYER, N_FEATURES, PWN, make_model
+from tests.helpers.html_tree import data_of, parse, passages_of, tokens_of
+from tests.helpers.tokenizers import SlowByteLevel, byte_level
 from tiny_dashboard import CrosscoderOnlineFeatureDashboard, DashboardConfig, SAEOnlineFeatureDashboard, load_dictionary
 from tiny_dashboard.core.highlight import COLORS, passage_html
 from tiny_dashboard.dashboards.featurized import FeaturizerDashboard

@@ -9,9 +9,9 @@ import shutil
 from importlib.util import find_spec
 
 import pytest
-from hub_server import Dataset, Hub, is_large
-from test_sources_hub import Client, Refused
 
+from tests.helpers.hub_client import Client, Refused
+from tests.helpers.hub_server import Dataset, Hub, is_large
 from tiny_dashboard.publish.deploy import PACKAGE
 
 TOKEN = "hf_writer"

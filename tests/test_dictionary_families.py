@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 import torch
-from test_dictionaries import N, W, check, draw, relu, save
 
+from tests.helpers.checkpoints import N, W, check, draw, relu, save
 from tiny_dashboard.dictionaries import load_dictionary
 from tiny_dashboard.dictionaries.checkpoint import parse_hook
 

@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from test_dictionaries import W
 
+from tests.helpers.checkpoints import W
 from tiny_dashboard.dictionaries import load_dictionary
 
 torch.set_num_threads(1)

@@ -14,13 +14,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import BARE_FEATURE, DEAD, HOSTILE_FEATURE, N_FEATURES, make_model
-from html_tree import data_of, parse, passages_of, tokens_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_highlight import ANY_TEXT, HOSTILE, alpha_of, shown
-from test_text import byte_level, slow_byte_level, wordpiece
 
+from tests.helpers.bundle import BARE_FEATURE, DEAD, HOSTILE_FEATURE, N_FEATURES, make_model
+from tests.helpers.colors import alpha_of
+from tests.helpers.hostile import ANY_TEXT, HOSTILE, shown
+from tests.helpers.html_tree import data_of, parse, passages_of, tokens_of
+from tests.helpers.tokenizers import byte_level, slow_byte_level, wordpiece
 from tiny_dashboard import (
     AbstractOnlineFeatureCentricDashboard,
     Example,

@@ -5,16 +5,21 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from safetensors.torch import save_file
-from test_activations import CONTEXT, VOCAB, WIDTH, Wrapper, small_model
-from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast
 
-from tiny_dashboard.dictionaries import load_dictionary
+from tests.helpers.small_models import (
+    CONTEXT,
+    LAYER,
+    VOCAB,
+    WIDTH,
+    N,
+    Wrapper,
+    make_dictionary,
+    small_model,
+    word_tokenizer,
+)
 from tiny_dashboard.models.featurizer import Featurizer, check_fit, check_same_tokens
 
 torch.set_num_threads(1)
-N, LAYER = 50, 1
 IDS = [5, 9, 11, 30, 7, 8]
 
 
@@ -25,20 +30,6 @@ def pair():
         for parameter in chat.parameters():
             parameter += 0.05 * torch.randn_like(parameter)
     return base, chat
-
-
-def make_dictionary(folder, n_models=2, width=WIDTH, threshold=30.0, **options):
-    torch.manual_seed(1)
-    tensors = {
-        "encoder.weight": torch.randn(n_models, width, N),
-        "encoder.bias": torch.randn(N),
-        "decoder.weight": torch.randn(n_models, N, width),
-        "decoder.bias": torch.randn(n_models, width),
-        "threshold": torch.tensor(threshold),
-    }
-    folder.mkdir(exist_ok=True)
-    save_file(tensors, folder / "model.safetensors")
-    return load_dictionary(folder, device="cpu", **options), tensors
 
 
 @pytest.fixture
@@ -173,12 +164,6 @@ def test_what_does_not_fit(pair, tmp_path):
         Featurizer(list(pair), crosscoder, layer=1, hook_point="middle")
     with pytest.raises(ValueError, match=f"41 tokens and the context of LlamaForCausalLM is {CONTEXT}"):
         Featurizer(list(pair), crosscoder, layer=1).features([3] * 41, [0])
-
-
-def word_tokenizer(*words):
-    tokenizer = Tokenizer(models.WordLevel({word: number for number, word in enumerate(["?", *words])}, unk_token="?"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer)
 
 
 def test_tokenizers_must_agree(pair, crosscoder):

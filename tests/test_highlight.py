@@ -14,10 +14,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from html_tree import data_of, parse, passages_of, tokens_of
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from tests.helpers.colors import alpha_of, contrast_on, rgb
+from tests.helpers.hostile import ANY_TEXT, shown
+from tests.helpers.html_tree import data_of, parse, passages_of, tokens_of
 from tiny_dashboard.core import highlight
 from tiny_dashboard.core.highlight import (
     COLORS,
@@ -37,48 +39,6 @@ from tiny_dashboard.core.highlight import (
 )
 
 NAN = float("nan")
-HOSTILE = [
-    "<script>window.__pwned=1</script>",
-    "<img src=x onerror=window.__pwned=1>",
-    "\"'><svg onload=window.__pwned=1>",
-    "' onmouseover=window.__pwned=1 x='",
-    "{{constructor.constructor('window.__pwned=1')()}}",
-    "${window.__pwned=1}",
-    "`${window.__pwned=1}`",
-    "</style><script>window.__pwned=1</script>",
-    "</script><script>window.__pwned=1</script>",
-    "<!--",
-    "-->",
-    "]]>",
-    "<![CDATA[",
-    "&lt;script&gt;",
-    "&#60;b&#62;",
-    "&amp;",
-    "\ud800",
-    "\udfff x",
-    "\ud83d\ude00",  # two halves of one character
-    "a\x00b",
-    "\u202egnp.exe\u202c",
-    "\u200f\u2066\u2069",
-    "\ufeff",
-    "\x1b[31m",
-    "\r",
-    "\r\n",
-    "\t\t",
-    "\u2028\u2029",
-    "\ufffc",
-    "\ufffd",
-    "\uffff\ufffe",
-    "</i></div></div><i onclick=window.__pwned=1>",
-    "javascript:window.__pwned=1",
-    "",
-]
-ANY_TEXT = st.text(st.characters(exclude_categories=()), max_size=12) | st.sampled_from(HOSTILE)
-
-
-def shown(text: str) -> str:
-    """What a page can hold of a text: NUL and halves of surrogate pairs become a replacement character."""
-    return re.sub("[\x00\ud800-\udfff]", "\ufffd", text)
 
 
 def one(*tokens, values=None, **how):
@@ -88,11 +48,6 @@ def one(*tokens, values=None, **how):
 
 def styles(html):
     return [token.attrs.get("style", "") for token in tokens_of(parse(html))]
-
-
-def alpha_of(style: str, band: int = 0) -> int:
-    found = re.findall(r"#[0-9a-f]{6}([0-9a-f]{2})|#0000", style)
-    return int(found[band] or "0", 16)
 
 
 # --- what stands on the page -----------------------------------------------------------------------------------------
@@ -347,25 +302,6 @@ def test_any_values_draw_within_bounds(values, scale):
 
 
 # --- contrast: WCAG 2.2 by code of its own ---------------------------------------------------------------------------
-
-
-def luminance(rgb):
-    total = 0.0
-    for value, weight in zip(rgb, (0.2126, 0.7152, 0.0722), strict=True):
-        value /= 255
-        total += weight * (value / 12.92 if value <= 0.03928 else math.pow((value + 0.055) / 1.055, 2.4))
-    return total
-
-
-def rgb(color):
-    return [int(color[i : i + 2], 16) for i in (1, 3, 5)]
-
-
-def contrast_on(ink, ground, color, alpha):
-    """Contrast of `ink` on `color` with opacity alpha/255 over `ground`."""
-    mixed = [(c * alpha + g * (255 - alpha)) / 255 for c, g in zip(rgb(color), rgb(ground), strict=True)]
-    pair = sorted([luminance(rgb(ink)), luminance(mixed)])
-    return (pair[1] + 0.05) / (pair[0] + 0.05)
 
 
 RANDOM = random.Random(5)

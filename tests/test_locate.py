@@ -8,9 +8,9 @@ import sys
 
 import pytest
 import torch
-from hub_server import Dataset, Hub
-from test_dictionaries import N, W, crosscoder_tensors, draw, save
 
+from tests.helpers.checkpoints import N, W, crosscoder_tensors, draw, save
+from tests.helpers.hub_server import Dataset, Hub
 from tiny_dashboard.dictionaries import load_dictionary
 from tiny_dashboard.dictionaries.locate import choose
 

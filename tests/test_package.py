@@ -44,7 +44,6 @@ PUBLIC = {
     "OnlineFeatureCentricDashboard.display": "self",
     "SAEOnlineFeatureDashboard": "model sae collect_layer window_size sae_device max_acts",
     "Track": None,
-    "__version__": None,
     "activation_visualization": "tokens activations tokenizer highlight_idx title color1 color2 activation_names "
     "relative_normalization tooltip_features highlight_features_in_tooltip",
     "build_app": "offline online",
@@ -126,7 +125,8 @@ def fresh(code, **options):
 
 def test_public_names():
     assert set(tiny_dashboard.__all__) == {name for name in PUBLIC if "." not in name} == set(dir(tiny_dashboard))
-    with pytest.raises(AttributeError, match="no attribute 'nosuch'; it has AbstractOnline"):
+    assert tiny_dashboard.__version__
+    with pytest.raises(AttributeError, match="nosuch"):
         _ = tiny_dashboard.nosuch
     for name, arguments in PUBLIC.items():
         found = tiny_dashboard
@@ -136,6 +136,23 @@ def test_public_names():
             kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
             parameters = inspect.signature(found).parameters.values()
             assert " ".join(p.name for p in parameters if p.kind in kinds) == arguments, name
+
+
+def test_types_reach_the_user(tmp_path):
+    """A checker knows every public name, completes methods, and finds a wrong one."""
+    (tmp_path / "script.py").write_text(
+        "import tiny_dashboard as t\n"
+        + "".join(f"reveal_type(t.{name})\n" for name in sorted({*PUBLIC} - {n for n in PUBLIC if "." in n}))
+        + 't.OfflineFeatureCentricDashboard.open("x").no_such_method()\n'
+    )
+    command = [sys.executable, "-m", "mypy", "--config-file", os.devnull, "--cache-dir", str(ROOT / ".mypy_cache")]
+    done = subprocess.run([*command, "script.py"], cwd=tmp_path, capture_output=True, text=True)
+    revealed = re.findall(r"Revealed type is (.+)", done.stdout)
+    assert len(revealed) == len([name for name in PUBLIC if "." not in name])
+    assert not [kind for kind in revealed if kind == '"Any"']
+    assert re.findall(r"error: (.+)", done.stdout) == [
+        '"OfflineFeatureCentricDashboard" has no attribute "no_such_method"  [attr-defined]'
+    ]
 
 
 @pytest.mark.xfail(reason="until the house is finished")

@@ -8,9 +8,9 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from conftest import DEAD, HOSTILE_FEATURE, HOSTILE_LABEL, N_FEATURES
 from playwright.sync_api import expect
 
+from tests.helpers.bundle import DEAD, HOSTILE_FEATURE, HOSTILE_LABEL, N_FEATURES
 from tiny_dashboard.cli import main
 from tiny_dashboard.feature_centric_dashboards import OfflineFeatureCentricDashboard
 from tiny_dashboard.publish.site import GROUP_FEATURES, export_site

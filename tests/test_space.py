@@ -17,11 +17,11 @@ from urllib.parse import urlsplit
 
 import pytest
 from gradio_client.exceptions import AppError
-from hub_server import Dataset, Hub
 from playwright.sync_api import expect
-from serving import free_port, serving
 
 import tiny_dashboard
+from tests.helpers.hub_server import Dataset, Hub
+from tests.helpers.serving import free_port, serving
 from tiny_dashboard import DashboardConfig
 
 APP = Path(__file__).parent.parent / "space" / "app.py"

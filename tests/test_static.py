@@ -7,13 +7,13 @@ import re
 
 import pytest
 from playwright.sync_api import expect
-from test_highlight import HOSTILE, NAN
 
+from tests.helpers.hostile import HOSTILE
 from tiny_dashboard.core.highlight import Passage, Track, examples_html, page, passage_html
 from tiny_dashboard.core.static import assets
 
 TOKENS = ["The", " cat", "\tsat\r\n", " down", ""]
-VALUES = [0.0, 3.0, -1.0, NAN, 0.0]
+VALUES = [0.0, 3.0, -1.0, float("nan"), 0.0]
 
 
 def passage(tokens=TOKENS, values=VALUES, **how):

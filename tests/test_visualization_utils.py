@@ -7,12 +7,13 @@ import re
 import numpy as np
 import pytest
 import torch
-from html_tree import data_of, parse, passages_of, tokens_of
 from hypothesis import given
 from hypothesis import strategies as st
-from test_highlight import HOSTILE, alpha_of, shown
-from test_text import byte_level, sentencepiece
 
+from tests.helpers.colors import alpha_of
+from tests.helpers.hostile import HOSTILE, shown
+from tests.helpers.html_tree import data_of, parse, passages_of, tokens_of
+from tests.helpers.tokenizers import byte_level, sentencepiece
 from tiny_dashboard import activation_visualization
 from tiny_dashboard.core.highlight import COLORS, Html, max_alpha
 

@@ -10,8 +10,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from conftest import LAYER
 
+from tests.helpers.bundle import LAYER
 from tiny_dashboard.app import launch as app_module
 from tiny_dashboard.app.api import Endpoints
 from tiny_dashboard.config import DashboardConfig

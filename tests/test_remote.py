@@ -1,81 +1,21 @@
 """Examples on the Hub: the true clients (huggingface_hub, datasets, fsspec) against a stand-in on loopback."""
 
 import json
-import os
 import shutil
 import sqlite3
-import subprocess
-import sys
 import zipfile
 from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hub_server import Dataset, Hub
 
+from tests.helpers.hub_client import Client, Refused
+from tests.helpers.hub_server import Dataset, Hub
 from tiny_dashboard.core.examples import Example
 from tiny_dashboard.core.statistics import FeatureStats
 from tiny_dashboard.sources.remote import hub_name
 from tiny_dashboard.sources.write import write_dataset
-
-# What a client process does, one line of code at a time: the value comes back as JSON, or the error.
-CLIENT = """
-import json, sys
-from tiny_dashboard.sources import open_examples
-known = {"open_examples": open_examples}
-for line in sys.stdin:
-    try:
-        code = json.loads(line)
-        try:
-            answer = eval(code, known)
-        except SyntaxError:
-            answer = exec(code, known)
-        print(json.dumps({"value": answer}), flush=True)
-    except BaseException as error:
-        print(json.dumps({"error": type(error).__name__, "message": str(error)}), flush=True)
-"""
-
-
-class Client:
-    """A fresh process with its own cache, since the endpoint is read when huggingface_hub is imported."""
-
-    def __init__(self, hub, home, **environment):
-        settings = {"HF_ENDPOINT": hub.url, "HF_HOME": str(home), "HF_HUB_DISABLE_TELEMETRY": "1"}
-        inherited = {
-            k: v for k, v in os.environ.items() if not k.startswith("HF_") and not k.lower().endswith("_proxy")
-        }
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", CLIENT],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=(home / "stderr").open("a"),
-            text=True,
-            env=inherited | settings | environment,
-        )
-        self.home = home
-
-    def __call__(self, code):
-        self.process.stdin.write(json.dumps(code) + "\n")
-        self.process.stdin.flush()
-        answer = json.loads(self.process.stdout.readline())
-        if "error" in answer:
-            raise Refused(answer["error"], answer["message"])
-        return answer["value"]
-
-    def close(self):
-        self.process.stdin.close()
-        self.process.wait(10)
-        self.process.stdout.close()
-
-    @property
-    def stderr(self):
-        return (self.home / "stderr").read_text()
-
-
-class Refused(Exception):
-    def __str__(self):
-        return f"{self.args[0]}: {self.args[1]}"
 
 
 def make_examples(feature, seq=128, n=20, shift=0):
@@ -216,7 +156,7 @@ def test_all_statistics_come_as_columns(client):
 
 
 def test_other_formats_are_downloaded_and_their_size_is_said_first(client, offline, hub, tmp_path):
-    from test_sources_formats import quantile_db
+    from tests.helpers.quantile_database import quantile_db
 
     (tmp_path / "stats").mkdir()
     _, truth, _ = quantile_db(tmp_path / "stats")

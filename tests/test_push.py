@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from hub_server import Hub
 
+from tests.helpers.hub_server import Hub
 from tiny_dashboard.core.examples import Example
 from tiny_dashboard.publish.push import push_dataset
 from tiny_dashboard.sources.parquet import ParquetExamples

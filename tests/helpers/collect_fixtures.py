@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from tiny_dashboard.collect import collect_examples
 from tiny_dashboard.dictionaries import load_dictionary
 
 WIDTH, N, LAYER, CONTEXT = 16, 24, 1, 12
@@ -99,9 +100,19 @@ class Loud(list):
         return super().__getitem__(i)
 
 
-if __name__ == "__main__":
-    from tiny_dashboard.collect import collect_examples
+OPTIONS = {"context": CONTEXT, "top_k": 4, "samples": 3, "batch_size": 3, "block_size": 7, "outlier_norm": None}
 
+
+def collect(setup, corpus, out, **options):
+    pair, dictionary, tokenizer = setup
+    return collect_examples(pair, dictionary, corpus, out, tokenizer=tokenizer, **(OPTIONS | options))
+
+
+def files(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+if __name__ == "__main__":
     torch.set_num_threads(1)
     folder = Path(sys.argv[1])
     pair, dictionary, tokenizer = make_all(folder)

@@ -2,9 +2,8 @@
 
 import pytest
 import torch
-from test_activations import VOCAB, WIDTH, small_model
-from test_featurizer import LAYER, N, make_dictionary, word_tokenizer
 
+from tests.helpers.small_models import LAYER, VOCAB, WIDTH, N, make_dictionary, small_model, word_tokenizer
 from tiny_dashboard.core.statistics import FeatureStats
 from tiny_dashboard.models.decoder import DecoderView
 from tiny_dashboard.models.featurizer import Featurizer

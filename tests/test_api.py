@@ -9,12 +9,12 @@ from concurrent.futures import Future
 
 import numpy as np
 import pytest
-from conftest import BARE_FEATURE, DEAD, HOSTILE_FEATURE, HOSTILE_LABEL, N_FEATURES
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_highlight import HOSTILE
-from test_text import byte_level
 
+from tests.helpers.bundle import BARE_FEATURE, DEAD, HOSTILE_FEATURE, HOSTILE_LABEL, N_FEATURES
+from tests.helpers.hostile import HOSTILE
+from tests.helpers.tokenizers import byte_level
 from tiny_dashboard import (
     CrosscoderOnlineFeatureDashboard,
     Example,
