@@ -11,7 +11,7 @@ import pytest
 from hypothesis import settings
 
 from tests.helpers.browser import Visits
-from tests.helpers.bundle import make_bundle
+from tests.helpers.bundle import N_FEATURES, make_bundle
 
 settings.register_profile("shared", deadline=None)  # the machine may be busy with other things
 settings.load_profile("shared")
@@ -34,6 +34,21 @@ def app_url(bundle) -> Iterator[str]:
     app = launch(bundle.toml, prevent_thread_lock=True, quiet=True)
     yield app.local_url.rstrip("/")
     app.close()
+
+
+@pytest.fixture(scope="session")
+def app_client(app_url):
+    """A client of the app that runs on the bundle."""
+    from gradio_client import Client
+
+    return Client(app_url, verbose=False)
+
+
+@pytest.fixture(scope="session")
+def rich(bundle):
+    """A feature with three examples or more, the hostile text not the strongest of them."""
+    counts = [sum(bool((v[:, f] > 0).any()) for v in bundle.values) for f in range(N_FEATURES)]
+    return next(f for f in range(10, N_FEATURES) if counts[f] >= 3)
 
 
 @pytest.fixture(scope="module")
