@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 from hypothesis import settings
 
-from tests.helpers.browser import Visits
+from tests.helpers.browser import PERSON, Visits
 from tests.helpers.bundle import N_FEATURES, make_bundle
 
 settings.register_profile("shared", deadline=None)  # the machine may be busy with other things
@@ -61,6 +61,7 @@ def browser():
     # Module by module: while it runs, its event loop belongs to this thread, and others could not start theirs.
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=path, args=flags)
+        chromium.new_context(**PERSON)  # the first, which most pages share
         yield chromium
         chromium.close()
 
@@ -82,7 +83,16 @@ def visit(browser, app_url):
 
 
 def pytest_collection_modifyitems(items) -> None:
-    """A browser on a busy machine may miss a key or a deadline: what drives one is tried again before it fails."""
+    """A browser on a busy machine may miss a key or a deadline: what drives one is tried once more before it fails."""
     for item in items:
         if "browser" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.flaky(reruns=2))
+            item.add_marker(pytest.mark.flaky(reruns=1))
+
+
+def pytest_terminal_summary(terminalreporter) -> None:
+    """What was tried again is named, with why: a test that often needs it wants mending."""
+    if again := terminalreporter.stats.get("rerun"):
+        terminalreporter.section("tried again")
+        for report in again:
+            why = next((line[1:].strip() for line in report.longreprtext.splitlines() if line.startswith("E ")), "")
+            terminalreporter.line(f"{report.nodeid}: {why}")

@@ -248,7 +248,7 @@ def test_nothing_moves_when_the_feature_changes(visit, rich):
 
 
 def test_two_people_never_see_each_others_state(visit):
-    one, two = visit("?tab=online"), visit("?tab=online")
+    one, two = visit("?tab=online"), visit("?tab=online", another=True)
     analyze(one, "The quick fox")
     expect(one.locator(f"{ANALYSIS} .td-p")).to_have_text("<s>The quick fox")
     analyze(two, "If the value is")

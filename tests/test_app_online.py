@@ -65,36 +65,29 @@ def test_two_features_and_a_tooltip_with_more(visit, bundle):
     expect(page.locator(f"{ANALYSIS} .td-legend")).to_contain_text("0.25, clamped")
 
 
-@pytest.mark.parametrize(
-    ("fields", "says"),
-    [
+def test_what_cannot_be_analysed_is_said_and_can_be_mended(visit):
+    page = visit("?tab=online")
+    error = page.locator(f"{ANALYSIS} .td-error")
+    for fields, says in (
         ({"Text": ""}, "the text is empty: write some"),
         ({"Text": "fox " * 1200}, "tokens and the context of LlamaForCausalLM is 1024; shorten the text"),
         ({"Text": "x" * 5001}, "the text has 5001 characters; at most 5000 are analysed at once"),
-        ({"Text": "a<eot><eot>b", "chat": "on"}, "turn 2 of 3 is empty"),
-        ({"Text": "fox", "Highlight": "1,,2"}, "'1,,2' has a comma with no number beside it"),
-        ({"Text": "fox", "Highlight": "1, 2, 3"}, "3 features to highlight; choose one or two"),
-        ({"Text": "fox", "Highlight": "99999"}, "feature '99999' does not exist: this dictionary has 64 features"),
-        ({"Text": "fox", "Tooltip": PWN}, "is not a feature number"),
-        ({"Text": "fox", "Max act": "0"}, "the scale is '0'; give a number above 0"),
-        ({"Text": "fox", "Max act": "-2"}, "the scale is '-2'; give a number above 0"),
-        ({"Text": "fox", "Max act": "loud"}, "the scale is 'loud'; give a number above 0"),
-    ],
-)
-def test_what_cannot_be_analysed_is_said_and_can_be_mended(visit, fields, says):
-    page = visit("?tab=online")
-    for name, value in fields.items():
-        if name == "chat":
-            page.get_by_label("chat formatting").check()
-        elif name == "Text":
-            page.locator("#td-text textarea").fill(value)
-        else:
-            page.get_by_label(name, exact=False).first.fill(value)
-    page.get_by_role("button", name="Analyze").click()
-    expect(page.locator(f"{ANALYSIS} .td-error")).to_contain_text(says)
-    expect(page.locator(f"{ANALYSIS} .td-error")).to_have_attribute("role", "alert")
-    for name in ("Highlight", "Tooltip", "Max act"):
-        page.get_by_label(name, exact=False).first.fill("")
+        ({"Text": "a<eot><eot>b", "chat": True}, "turn 2 of 3 is empty"),
+        ({"Highlight": "1,,2"}, "'1,,2' has a comma with no number beside it"),
+        ({"Highlight": "1, 2, 3"}, "3 features to highlight; choose one or two"),
+        ({"Highlight": "99999"}, "feature '99999' does not exist: this dictionary has 64 features"),
+        ({"Tooltip": PWN}, "is not a feature number"),
+        ({"Max act": "0"}, "the scale is '0'; give a number above 0"),
+        ({"Max act": "-2"}, "the scale is '-2'; give a number above 0"),
+        ({"Max act": "loud"}, "the scale is 'loud'; give a number above 0"),
+    ):
+        page.get_by_label("chat formatting").set_checked("chat" in fields)
+        for name in ("Highlight", "Tooltip", "Max act"):
+            page.get_by_label(name, exact=False).first.fill(fields.get(name, ""))
+        analyze(page, fields.get("Text", "fox"))
+        expect(error).to_contain_text(says)
+        expect(error).to_have_attribute("role", "alert")
+    page.get_by_label("Max act").fill("")
     analyze(page, "The quick fox")
     expect(page.locator(f"{ANALYSIS} .td-p")).to_be_visible()
 
