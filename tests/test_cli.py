@@ -353,7 +353,7 @@ def test_launch_hands_the_server_its_options(tiny, launched):
 def test_mcp_without_its_extra_names_it(tiny, launched, monkeypatch):
     monkeypatch.setattr("tiny_dashboard.cli.find_spec", lambda name: None)
     status, _, err = tiny("launch", "--mcp")
-    assert status == 1 and err == "error: --mcp needs an extra: pip install 'tiny-dashboard[mcp]'\n"
+    assert status == 1 and err == "error: --mcp needs an extra: install tiny-dashboard with [mcp]\n"
     monkeypatch.setattr("tiny_dashboard.cli.find_spec", lambda name: name)
     assert tiny("launch", "--mcp")[0] == 0
     assert launched == [(None, {"mcp_server": True})]

@@ -167,12 +167,11 @@ def test_hub(tmp_path):
         wrong = found[4:]
         assert "holds 2 dictionaries that fit" in wrong[0]
         assert "no dictionary with layer=4; it has 12, 3" in wrong[1]
-        for answer, name in zip(wrong[2:], ("org/absent", "org/closed", "org/crosscoder"), strict=True):
-            assert answer.startswith(
-                f"FileNotFoundError: {name} is neither a path nor a Hub repository that can be read"
-            )
+        assert wrong[2].startswith("FileNotFoundError: there is no file, folder or Hub repository org/absent")
+        assert wrong[3].startswith("PermissionError: org/closed is gated: ask for access")
+        assert wrong[4] == "FileNotFoundError: org/crosscoder has no such revision"
     # The server is gone: what was fetched is still there, the rest is said to be out of reach.
     offline = on_hub(hub, home, calls[2], {"source": "org/new"})
     assert offline[0] == crosscoder_answer
-    assert offline[1].startswith("FileNotFoundError: org/new is no path, and the Hub cannot be reached")
+    assert offline[1].startswith("ConnectionError: there is no file or folder org/new; as a Hub repository it was not")
     assert on_hub(hub, home, calls[2], HF_HUB_OFFLINE="1")[0] == crosscoder_answer

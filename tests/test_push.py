@@ -19,7 +19,7 @@ from tiny_dashboard.sources.write import write_dataset
 PUSH = """
 import sys
 from tiny_dashboard.publish.push import push_dataset
-print(push_dataset(*sys.argv[1:], files_per_commit=1))
+print(push_dataset(*sys.argv[1:]))
 """
 
 
@@ -48,14 +48,14 @@ def hub():
 def test_push_breaks_off_goes_on_and_replaces(hub, tmp_path, monkeypatch):
     folder = make_dataset(tmp_path / "one", range(6), monkeypatch)
     n_files = len(list(folder.glob("*/*.parquet")))
-    hub.fail_once = [("/commit/", None), ("/commit/", None), ("/commit/", 400)]
+    hub.fail_once = [("/commit/", None), ("/commit/", 400)]
     broken = push(hub, folder)
-    assert broken.returncode and "push again to go on" in broken.stderr
-    assert len(hub.datasets["me/examples"].commits) == 1 + 2, broken.stderr  # one made it
+    assert broken.returncode and "the Hub refuses this upload to me/examples" in broken.stderr
+    assert len(hub.datasets["me/examples"].commits) == 1 + 1, broken.stderr  # the data made it, the card did not
     assert "metadata.json" not in hub.files("me/examples")
     done = push(hub, folder)
     assert done.returncode == 0, done.stderr
-    assert len(hub.datasets["me/examples"].commits) == 1 + n_files + 1
+    assert len(hub.datasets["me/examples"].commits) == 1 + 2
     assert len([request for request in hub.taken() if request.method == "PUT"]) == n_files  # none was sent twice
     files, before = hub.files("me/examples"), hub.files("me/examples", -2)
     assert {name for name in files if files[name] != before.get(name)} == {"metadata.json", "README.md"}
@@ -75,7 +75,7 @@ def test_why_a_large_file_was_not_taken_is_said(hub, tmp_path, monkeypatch):
     hub.fail["^/put/"] = 413
     folder = make_dataset(tmp_path / "one", range(2), monkeypatch)
     broken = push(hub, folder, "import sys; from tiny_dashboard.cli import main; main(['push', *sys.argv[1:]])")
-    assert re.search("(examples|features)/00000.parquet'.*413 .*push again to go on", broken.stderr.splitlines()[-1])
+    assert re.search("(examples|features)/00000.parquet'.*413 .*run it again", broken.stderr.splitlines()[-1])
 
 
 def test_only_datasets_are_pushed_and_only_over_their_own(hub, tmp_path, monkeypatch):

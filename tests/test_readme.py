@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -56,18 +57,20 @@ def test_a_dictionary_family_added_as_written_encodes(tmp_path):
     import torch
     from safetensors.torch import save_file
 
+    from tiny_dashboard.dictionaries import load_dictionary
     from tiny_dashboard.dictionaries.checkpoint import Checkpoint
 
-    (block,) = [b for b in BLOCKS if 'FAMILY = "My SAE"' in b]
+    (block,) = [b for b in BLOCKS if 'NAME = "My SAE"' in b]
     names: dict = {}
     exec(block, names)
     tensors = {"enc": torch.randn(5, 3), "dec": torch.randn(5, 3), "bias": torch.randn(5)}
     save_file(tensors, tmp_path / "model.safetensors")
-    checkpoint = Checkpoint(tmp_path / "model.safetensors")
-    assert names["matches"](checkpoint)
+    family = SimpleNamespace(**names)
+    assert family.recognises(Checkpoint(tmp_path / "model.safetensors"))
+    dictionary = load_dictionary(tmp_path, family=family, device="cpu")
     x = torch.randn(2, 3)
     expected = torch.relu(x @ tensors["enc"].T + tensors["bias"])
-    torch.testing.assert_close(names["read"](checkpoint).encode(x), expected)
+    torch.testing.assert_close(dictionary.encode(x), expected)
 
 
 def test_every_command_is_named():

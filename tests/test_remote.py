@@ -14,7 +14,7 @@ from tests.helpers.hub_client import Client, Refused
 from tests.helpers.hub_server import Dataset, Hub
 from tiny_dashboard.core.examples import Example
 from tiny_dashboard.core.statistics import FeatureStats
-from tiny_dashboard.sources.remote import hub_name
+from tiny_dashboard.hub import parse_name
 from tiny_dashboard.sources.write import write_dataset
 
 
@@ -90,7 +90,7 @@ def plain(examples):
     ],
 )
 def test_what_names_a_dataset(source, parts):
-    assert hub_name(source) == parts
+    assert parse_name(source) == parts
 
 
 def test_a_feature_costs_one_small_request_after_the_footer(client, hub, folder):
@@ -210,7 +210,7 @@ def test_what_is_missing_private_gated_failing_or_offline_says_which(client, off
     hub.datasets["me/gated"] = Dataset(folder, gated=True)
     hub.datasets["me/private"] = Dataset(folder, token="hf_secret")
     for code, message in [
-        ("open_examples('me/nothing')", "FileNotFoundError: there is no file, folder or Hub dataset me/nothing"),
+        ("open_examples('me/nothing')", "FileNotFoundError: there is no file, folder or Hub repository me/nothing"),
         ("open_examples('me/private')", "FileNotFoundError.*private.*hf auth login"),
         ("open_examples('me/gated')", "PermissionError.*gated: ask for access"),
         ("open_examples('me/ours@v9')", "FileNotFoundError.*no such revision"),
@@ -231,7 +231,7 @@ def test_what_is_missing_private_gated_failing_or_offline_says_which(client, off
     known = Client(hub, tmp_path, HF_TOKEN="hf_secret")
     assert known("len(open_examples('me/private'))") == 64
     known.close()
-    with pytest.raises(Refused, match="ConnectionError: there is no file or folder me/never; as a Hub dataset it"):
+    with pytest.raises(Refused, match="ConnectionError: there is no file or folder me/never; as a Hub repository it"):
         offline("open_examples('me/never')")
 
 

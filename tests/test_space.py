@@ -10,7 +10,6 @@ import sqlite3
 import sys
 import threading
 import time
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from urllib.parse import urlsplit
@@ -50,7 +49,7 @@ def test_what_is_shown(launched, monkeypatch, tmp_path):
     runpy.run_path(app)
     how = {"patient": True, "gpu": None}
     mine = DashboardConfig(title="Mine", layer=3)
-    more = replace(mine, layer=4, models=("me/base", "me/chat"))
+    more = mine.model_copy(update={"layer": 4, "models": ("me/base", "me/chat")})
     assert launched == [(DashboardConfig.demo(), how), (mine, how), (more, how), ("other.toml", how)]
 
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import sys
 import tomllib
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
 from importlib.util import find_spec
+from inspect import Parameter, Signature, signature
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from tiny_dashboard import __version__
+from tiny_dashboard.config import DashboardConfig
 
 LOOKED_AT = 64  # features that `info` counts the examples of, where the source does not say how many it has
 
@@ -58,42 +60,63 @@ def demo(
         launch()
 
 
+def with_options(settings: Mapping[str, tuple[Any, str]], flags: Mapping[str, str]) -> Callable[[Any], Any]:
+    """Gives a command an option for each setting: types and help stand where the setting does, and only there.
+
+    The command's `**given` receives those that were written.
+
+    Args:
+        settings: the type and the help of each.
+        flags: what an option is called, where it is not `--the-name`.
+    """
+
+    def decorate(command: Any) -> Any:
+        options = []
+        for name, (kind, says) in settings.items():
+            flag = flags.get(name, "--" + name.replace("_", "-"))
+            metavar = {"--model": "M", "--which": "KEY=VALUE", "--tokenizer": "T"}.get(flag)
+            many = "tuple" in str(kind) or "Mapping[str" in str(kind)
+            plain = next((k for k in (int, float, bool) if k.__name__ in str(kind)), str)
+            given: Any = list[str] if many else plain
+            annotation = Annotated[given | None, typer.Option(flag, help=says, metavar=metavar)]
+            options.append(Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=annotation))
+        own = [p for p in signature(command, eval_str=True).parameters.values() if p.kind is not Parameter.VAR_KEYWORD]
+
+        @wraps(command)
+        def run(**words: Any) -> None:
+            written = {name: v for name, v in words.items() if v is not None or name not in settings}
+            for name, (kind, _) in settings.items():
+                if "Mapping[str" in str(kind) and name in written:
+                    written[name] = _pairs(written[name])
+            command(**written)
+
+        run.__signature__ = Signature([*own, *options])  # type: ignore[attr-defined]
+        run.__annotations__ = {p.name: p.annotation for p in (*own, *options)}
+        return run
+
+    return decorate
+
+
 @cli.command()
+@with_options(
+    {name: (field.annotation, str(field.description)) for name, field in DashboardConfig.model_fields.items()},
+    flags={"models": "--model", "hook_point": "--hook"},
+)
 def launch(
     config: Annotated[Path | None, typer.Argument(metavar="dashboard.toml", help="What to show.")] = None,
-    examples: Annotated[str | None, typer.Option(metavar="SRC", help="Examples: a path or a Hub dataset id.")] = None,
-    dictionary: Annotated[str | None, typer.Option(metavar="SRC", help="SAE, transcoder or crosscoder.")] = None,
-    model: Models = None,
-    layer: Layer = None,
-    hook: Hook = None,
-    tokenizer: Tokenizer = None,
-    which: Which = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, …")] = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on; 0.0.0.0 for all.")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on.")] = None,
     share: Annotated[bool, typer.Option("--share", help="Make a public link.")] = False,
     mcp: Annotated[bool, typer.Option("--mcp", help="Serve the endpoints as MCP tools too.")] = False,
+    **given: Any,
 ) -> None:
     """Show a dashboard; options override what the file says. With neither: the embedded demo."""
-    given: dict[str, Any] = {
-        "examples": examples,
-        "dictionary": dictionary,
-        "models": tuple(model) if model else None,
-        "layer": layer,
-        "hook_point": hook,
-        "tokenizer": tokenizer,
-        "which": _which(which) or None,
-        "device": device,
-    }
-    given = {name: value for name, value in given.items() if value is not None}
     if mcp and find_spec("mcp") is None:
-        raise ModuleNotFoundError("--mcp needs an extra: pip install 'tiny-dashboard[mcp]'")
-    from tiny_dashboard.config import DashboardConfig
-
+        raise ModuleNotFoundError("--mcp needs an extra: install tiny-dashboard with [mcp]")
     settings = None
     if config is not None or given:
-        start = DashboardConfig.read(config) if config is not None else DashboardConfig()
-        settings = dataclasses.replace(start, **given)
+        written = dict(DashboardConfig.read(config)) if config is not None else {}
+        settings = DashboardConfig.of(written | given, "the command line")
         if bool(settings.models) != bool(settings.dictionary):
             raise UsageError("the online tab needs both --model and --dictionary")
         if settings.examples is None and settings.dictionary is None:
@@ -212,7 +235,7 @@ def collect(
         "layer": layer,
         "hook_point": hook,
         "tokenizer": tokenizer,
-        "which": _which(which),
+        "which": _pairs(which or ()),
         "device": device,
         "column": column,
         "subset": subset,
@@ -319,13 +342,13 @@ def _one_line(value: Any) -> str:
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line)
 
 
-def _which(pairs: Sequence[str] | None) -> dict[str, Any]:
+def _pairs(words: Sequence[str]) -> dict[str, Any]:
     """`KEY=VALUE`, numbers and true/false as such."""
     chosen: dict[str, Any] = {}
-    for pair in pairs or ():
-        key, equals, value = pair.partition("=")
+    for word in words:
+        key, equals, value = word.partition("=")
         if not (key and equals):
-            raise UsageError(f"--which {pair} is not of the form KEY=VALUE")
+            raise UsageError(f"--which {word} is not of the form KEY=VALUE")
         try:
             chosen[key] = tomllib.loads(f"value = {value}")["value"]
         except tomllib.TOMLDecodeError:

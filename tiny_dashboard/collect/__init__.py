@@ -13,9 +13,8 @@ from typing import Any
 from tiny_dashboard.collect.corpus import Batches, open_corpus
 from tiny_dashboard.collect.output import merge
 from tiny_dashboard.collect.run import Run
-from tiny_dashboard.dictionaries import load_dictionary
-from tiny_dashboard.hub import load_config, load_model, load_tokenizer, resolve_device
-from tiny_dashboard.models.featurizer import Featurizer, check_fit
+from tiny_dashboard.hub import resolve_device
+from tiny_dashboard.models.loading import load_featurizer
 
 __all__ = ["collect_examples", "merge"]
 
@@ -105,7 +104,12 @@ def collect_examples(
     if not 0 <= shard < num_shards:
         raise ValueError(f"shard {shard} of {num_shards} does not exist; shards are numbered from 0")
     out = Path(out).absolute()
-    featurizer = _load(models, dictionary, tokenizer, layer, hook_point, device, dtype, which or {})
+    models = list(models) if isinstance(models, Sequence) and not isinstance(models, str) else [models]
+    where: dict[str, Any] = {"layer": layer, "hook_point": hook_point, "device": device, "select": which}
+    dtype = dtype or ("bfloat16" if resolve_device(device).type == "cuda" else "auto")
+    featurizer = load_featurizer(dictionary, models, tokenizer, dtype=dtype, **where)
+    if featurizer.tokenizer is None:
+        raise ValueError("no tokenizer is known; give tokenizer=")
     trained = getattr(featurizer.dictionary, "prepend_bos", None)
     if bos is None and not (trained and getattr(featurizer.tokenizer, "bos_token_id", None) is None):
         bos = trained
@@ -132,35 +136,3 @@ def collect_examples(
     run.start(resume)
     run.go(checkpoint_minutes * 60)
     return run.finish()
-
-
-def _load(
-    models: Any,
-    dictionary: Any,
-    tokenizer: Any,
-    layer: int | None,
-    hook_point: str | None,
-    device: str,
-    dtype: Any,
-    which: Mapping[str, Any],
-) -> Featurizer:
-    """Load what is given by name; a mismatch is said before gigabytes of weights are."""
-    place = resolve_device(device)
-    if isinstance(dictionary, str | Path):
-        dictionary = load_dictionary(dictionary, device=place, layer=layer, hook_point=hook_point, **which)
-    models = list(models) if isinstance(models, Sequence) and not isinstance(models, str) else [models]
-    names = [str(model) for model in models if isinstance(model, str | Path)]
-    if names and len(names) == len(models):
-        at = layer if layer is not None else getattr(dictionary, "layer", None)
-        if at is not None:
-            configs = [load_config(name) for name in names]
-            check_fit(configs, dictionary, at, hook_point or getattr(dictionary, "hook_point", None) or "resid_post")
-        dtype = dtype or ("bfloat16" if place.type == "cuda" else "auto")
-        models = [load_model(name, dtype, place) for name in names]
-        tokenizer = names[-1] if tokenizer is None else tokenizer
-    if isinstance(tokenizer, str | Path):
-        tokenizer = load_tokenizer(tokenizer)
-    featurizer = Featurizer(models, dictionary, tokenizer, layer, hook_point)
-    if featurizer.tokenizer is None:
-        raise ValueError("no tokenizer is known; give tokenizer=")
-    return featurizer

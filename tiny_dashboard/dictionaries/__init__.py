@@ -1,6 +1,7 @@
 """Dictionaries: SAEs, transcoders and crosscoders. One small reader module for each checkpoint family.
 
-A reader module has `FAMILY` and `EXPECTS` (for messages), `matches(checkpoint)` and `read(checkpoint, **options)`.
+A family is a module with `NAME` and `EXPECTS` (for messages), `recognises(checkpoint) -> bool` and
+`read(checkpoint, **options) -> Dictionary`; one of the user's own is passed as `family=`.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ from tiny_dashboard.dictionaries.families import (
 from tiny_dashboard.dictionaries.locate import locate
 from tiny_dashboard.hub import resolve_device
 
-FAMILIES = (  # the first that matches reads: the more particular before the more general
+FAMILIES: tuple[
+    Any, ...
+] = (  # the first that recognises a checkpoint reads it: the more particular before the more general
     crosscoder,
     ckkissane,
     gemma_scope,
@@ -56,7 +59,7 @@ def load_dictionary(
     subfolder: str | None = None,
     width: int | str | None = None,
     l0: int | str | None = None,
-    family: str | None = None,
+    family: Any = None,
     **options: Any,
 ) -> Dictionary:
     """Load a dictionary of any known family.
@@ -68,7 +71,8 @@ def load_dictionary(
         layer, hook_point: where it reads, for a checkpoint that does not say; they also select one of many.
         revision: of the Hub repository.
         subfolder, width, l0: select one dictionary where the source holds many; see `locate.choose`.
-        family: name of the family, where telling it from the tensors goes wrong.
+        family: the name of a family, where telling it from the tensors goes wrong; or a module or object of your own
+            that has `NAME` and `read(checkpoint, **options)`.
         options: conventions of one family; its `read` names them.
 
     Raises:
@@ -80,17 +84,10 @@ def load_dictionary(
     which = {"subfolder": subfolder, "layer": layer, "width": width, "l0": l0, "hook_point": hook_point}
     path, where = locate(source, revision=revision, **which)
     checkpoint = Checkpoint(path, where=where, device=resolve_device(device), dtype=dtype or torch.float32)
-    known = {module.FAMILY: module for module in FAMILIES}
-    if family is not None and family not in known:
-        raise ValueError(f"family {family!r} is unknown; expected one of {', '.join(known)}")
-    reader = known[family] if family else next((module for module in FAMILIES if module.matches(checkpoint)), None)
-    if reader is None:
-        found = ", ".join(f"{name} {list(checkpoint.shape(name))}" for name in checkpoint.names()[:12]) or "no tensors"
-        wanted = "".join(f"\n  {module.FAMILY}: {module.EXPECTS}" for module in FAMILIES)
-        raise ValueError(f"{checkpoint.path} is of no known family; it holds {found}. Known families:{wanted}")
+    reader = _family(family, checkpoint)
     allowed = list(inspect.signature(reader.read).parameters)[1:]
     if wrong := sorted(set(options) - set(allowed)):
-        raise TypeError(f"{reader.FAMILY} has no option {', '.join(wrong)}; it has {', '.join(allowed) or 'none'}")
+        raise TypeError(f"{reader.NAME} has no option {', '.join(wrong)}; it has {', '.join(allowed) or 'none'}")
     dictionary = reader.read(checkpoint, **options)
     for name, asked in (("layer", layer), ("hook_point", hook_point)):
         stored = getattr(dictionary, name)
@@ -101,3 +98,18 @@ def load_dictionary(
         layer=layer if dictionary.layer is None else dictionary.layer,
         hook_point=dictionary.hook_point or hook_point,
     )
+
+
+def _family(asked: Any, checkpoint: Checkpoint) -> Any:
+    """The family that was asked for, by name or itself, or else the first that recognises the checkpoint."""
+    if asked is not None and not isinstance(asked, str):
+        return asked
+    known = {module.NAME: module for module in FAMILIES}
+    if asked is not None and asked not in known:
+        raise ValueError(f"family {asked!r} is unknown; expected one of {', '.join(known)}")
+    reader = known[asked] if asked else next((module for module in FAMILIES if module.recognises(checkpoint)), None)
+    if reader is None:
+        found = ", ".join(f"{name} {list(checkpoint.shape(name))}" for name in checkpoint.names()[:12]) or "no tensors"
+        wanted = "".join(f"\n  {module.NAME}: {module.EXPECTS}" for module in FAMILIES)
+        raise ValueError(f"{checkpoint.path} is of no known family; it holds {found}. Known families:{wanted}")
+    return reader

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from tiny_dashboard.hub import look_up, parse_name
+
 SUFFIXES = (".safetensors", ".npz", ".pt", ".pth")
 CONFIGS = ("config.json", "cfg.json", "hyperparams.json")
 WEIGHTS = (  # names that say which of several files in a folder is the dictionary
@@ -37,13 +39,17 @@ def locate(source: str | Path, *, revision: str | None = None, **which: Any) -> 
         files = [file.relative_to(path).as_posix() for file in sorted(path.rglob("*")) if file.is_file()]
         path = path / choose(files, str(source), which)
         return path, path.absolute().as_posix()
-    hub_id = re.fullmatch(r"(?:hf://)?([\w.-]+/[\w.-]+)(?:/(.+))?", str(source))
-    if hub_id is None or str(source).startswith((".", "~", "/")):
+    name = parse_name(source)
+    if name is None:
         raise FileNotFoundError(f"there is no dictionary at {source}")
-    repo = hub_id[1]
-    if hub_id[2]:
-        which = which | {"subfolder": "/".join(filter(None, (hub_id[2], which.get("subfolder"))))}
-    return _download(repo, revision, which)
+    if name.inside:
+        which = which | {"subfolder": "/".join(filter(None, (name.inside, which.get("subfolder"))))}
+    snapshot = look_up(name._replace(revision=name.revision or revision), "model")
+    file = choose(sorted(snapshot.files), name.repo, which)
+    folder = PurePosixPath(file).parent
+    beside = [folder] + [folder.parent] * (folder.name == "checkpoints")
+    configs = [f for f in snapshot.files if PurePosixPath(f).name in CONFIGS and PurePosixPath(f).parent in beside]
+    return snapshot.get([*configs, file]) / file, f"{name.repo}/{file}"
 
 
 def choose(files: Sequence[str], source: str, which: Mapping[str, Any]) -> str:
@@ -106,30 +112,3 @@ def _says(file: str, key: str, value: Any) -> bool:
     if key == "width" and isinstance(value, int):
         value = f"{value // 10**6}m" if value >= 10**6 else f"{value // 1000}k"  # 65536 is called 65k
     return said == str(value) or (key == "hook_point" and said in SYNONYMS.get(value, ()))
-
-
-def _download(repo: str, revision: str | None, which: Mapping[str, Any]) -> tuple[Path, str]:
-    from huggingface_hub import HfApi, hf_hub_download, snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-    try:
-        # One request; listing the tree would retry for half a minute where there is no network.
-        siblings = HfApi().model_info(repo, revision=revision).siblings or ()
-    except HfHubHTTPError as error:
-        reason = str(error).strip().splitlines()[-1]
-        raise FileNotFoundError(f"{repo} is neither a path nor a Hub repository that can be read: {reason}") from error
-    except Exception as error:  # no network, in whatever way the HTTP library says it: the cache may have it
-        try:
-            cached = Path(snapshot_download(repo, revision=revision, local_files_only=True))
-        except LocalEntryNotFoundError:
-            raise FileNotFoundError(f"{repo} is no path, and the Hub cannot be reached: {error}") from error
-        file = choose([p.relative_to(cached).as_posix() for p in sorted(cached.rglob("*"))], repo, which)
-        return cached / file, f"{repo}/{file}"
-    files = sorted(sibling.rfilename for sibling in siblings)
-    file = choose(files, repo, which)
-    folder = PurePosixPath(file).parent
-    beside = [folder] + [folder.parent] * (folder.name == "checkpoints")
-    for config in files:
-        if PurePosixPath(config).name in CONFIGS and PurePosixPath(config).parent in beside:
-            hf_hub_download(repo, config, revision=revision)
-    return Path(hf_hub_download(repo, file, revision=revision)), f"{repo}/{file}"

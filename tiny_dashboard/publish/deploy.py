@@ -10,8 +10,7 @@ import re
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -19,17 +18,15 @@ from typing import Any
 
 from tiny_dashboard.config import DashboardConfig
 from tiny_dashboard.dashboards.offline import OfflineDashboard
-from tiny_dashboard.publish.push import what_it_met
+from tiny_dashboard.hub import errors_in_words, is_passing, parse_name
 from tiny_dashboard.publish.site import export_site
 
 MAX_BYTES = 1_000_000_000  # what a Space's repository may hold
-FILES_PER_COMMIT, BYTES_PER_COMMIT = 200, 32_000_000  # how much a broken upload may lose
 ATTEMPTS = 5
 PACKAGE = Path(__file__).parents[1]
 TAG = "tiny-dashboard"  # by it a later deploy knows its own Space
 _RUNS = ("sdk", "sdk_version", "python_version", "app_file", "models", "datasets", "preload_from_hub")
 _PRELOADED = re.compile(r"[^/]+\.(json|safetensors|model|txt|jinja)")
-_PASSING = (408, 409, 412, 429)  # a timeout, somebody else's commit in between, too many requests
 
 Files = dict[str, Path | bytes]  # name in the Space -> what it holds
 
@@ -87,7 +84,7 @@ def deploy(
     """
     from huggingface_hub import HfApi, get_token
 
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", space):
+    if parse_name(space) != (space, "", None):
         raise ValueError(f"{space!r} is no name of a Space; write owner/name")
     api = HfApi(token=token)
     settings = DashboardConfig.demo() if config is None else DashboardConfig.read(config)
@@ -106,12 +103,10 @@ def deploy(
         _show(files, space, say)
         if dry_run:
             return _deployed(space, f"{api.endpoint}/spaces/{space}", static)
-        with _may_write(space):
+        with errors_in_words(space, writing=True):
             kind: Any = {"repo_type": "space", "space_sdk": "static" if static else "gradio"}
             url = str(api.create_repo(space, **kind, private=private or None, exist_ok=True))
-            groups = list(_groups(files))
-            for number, group in enumerate(groups, 1):
-                _commit(api, space, group, f"tiny-dashboard, part {number} of {len(groups)}", pause)
+            _upload(api, space, files, pause)
     return _deployed(space, url, static)
 
 
@@ -155,7 +150,7 @@ def app_files(config: str | Path | None, settings: DashboardConfig) -> Files:
     config = Path(config).expanduser().resolve()
     files["dashboard.toml"] = config
     for name in (settings.examples, settings.dictionary, settings.tokenizer, *settings.models):
-        path = Path(name) if name else None
+        path = Path(str(name)) if name else None
         if path is None or not path.exists():
             continue
         if not path.resolve().is_relative_to(config.parent) or str(name) in config.read_text(encoding="utf-8"):
@@ -242,8 +237,8 @@ def _preload(api: Any, model: str) -> str | None:
     return f"{model} {','.join(files)}" if files and not info.private and not info.gated else None
 
 
-def _on_hub(name: str | None) -> bool:
-    return name is not None and not Path(name).exists()
+def _on_hub(name: Any) -> bool:
+    return isinstance(name, str) and not Path(name).exists()
 
 
 def _refuse(files: Files, there: Mapping[str, str] | None, space: str, token: str | None) -> None:
@@ -281,58 +276,29 @@ def _size(file: Path | bytes) -> int:
     return len(file) if isinstance(file, bytes) else file.stat().st_size
 
 
-def _groups(files: Files) -> Iterator[Files]:
-    """What goes into each commit; the card first, since by it a broken deploy knows its Space again."""
-    group: Files = {}
-    size = 0
-    for name in sorted(files, key=lambda name: (name != "README.md", name)):
-        if group and (len(group) >= FILES_PER_COMMIT or size + _size(files[name]) > BYTES_PER_COMMIT):
-            yield group
-            group, size = {}, 0
-        group[name] = files[name]
-        size += _size(files[name])
-    yield group
-
-
-def _commit(api: Any, space: str, group: Files, message: str, pause: float) -> None:
-    """One commit, tried again while the Hub or the network fails; files that are there already are not sent."""
-    from huggingface_hub import CommitOperationAdd
-    from huggingface_hub.errors import HfHubHTTPError, HTTPError
-
-    for attempt in range(ATTEMPTS):
-        operations = [CommitOperationAdd(name, file) for name, file in group.items()]
-        try:
-            with warnings.catch_warnings():
-                # The client doubts that Parquet files belong in a Space; they are its examples.
-                warnings.filterwarnings("ignore", "It seems that you are about to commit a data file")
-                api.create_commit(space, operations, commit_message=message, repo_type="space")
-            return
-        except (HfHubHTTPError, HTTPError) as error:
-            status = error.response.status_code if isinstance(error, HfHubHTTPError) else 503
-            if attempt == ATTEMPTS - 1 or (status < 500 and status not in _PASSING):
-                raise
-        time.sleep(pause * 2**attempt)
-
-
-@contextmanager
-def _may_write(space: str) -> Iterator[None]:
-    """Errors of uploading, as what a person can do about them."""
-    from huggingface_hub.errors import HfHubHTTPError, HTTPError
-
-    try:
-        yield
-    # An HTTPError is what a request met; the others come of large files, which the client has tried several times.
-    except (HTTPError, RuntimeError, ConnectionError, TimeoutError) as error:
-        status = error.response.status_code if isinstance(error, HfHubHTTPError) else 503
-        if status in (401, 403):
-            raise PermissionError(
-                f"your token may not write to {space}; log in with one that may: `hf auth login`"
-            ) from error
-        if status < 500 and status not in _PASSING:
-            raise ValueError(f"the Hub refuses this upload to {space}: {error}") from error
-        raise ConnectionError(
-            f"the upload to {space} broke off ({what_it_met(error)}); run it again: what is there is not sent twice"
-        ) from error
+def _upload(api: Any, space: str, files: Files, pause: float) -> None:
+    """One commit of all files, tried again while the Hub or the network fails; what is there already is not sent."""
+    with tempfile.TemporaryDirectory() as staged:
+        for name, file in files.items():
+            place = Path(staged) / name
+            place.parent.mkdir(parents=True, exist_ok=True)
+            if isinstance(file, bytes):
+                place.write_bytes(file)
+            else:
+                place.symlink_to(file.resolve())
+        for attempt in range(ATTEMPTS):
+            try:
+                with warnings.catch_warnings():
+                    # The client doubts that Parquet files belong in a Space; they are its examples.
+                    warnings.filterwarnings("ignore", "It seems that you are about to commit a data file")
+                    api.upload_folder(
+                        repo_id=space, folder_path=staged, repo_type="space", commit_message="tiny-dashboard"
+                    )
+                return
+            except Exception as error:
+                if attempt == ATTEMPTS - 1 or not is_passing(error):
+                    raise
+            time.sleep(pause * 2**attempt)
 
 
 def _deployed(space: str, url: str, static: bool) -> Deployed:

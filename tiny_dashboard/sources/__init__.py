@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tiny_dashboard.core.examples import Example, ExampleSource
+from tiny_dashboard.hub import parse_name
 
 # module -> its class, which has `recognises(path) -> bool` and opens a path.
 FORMATS = {
@@ -58,12 +59,12 @@ def open_examples(source: Any, *, tokenizer: Any = None, **options: Any) -> Mapp
     if path.exists():
         opened = _open_path(path, options)
     else:
-        from tiny_dashboard.sources.remote import fetch, hub_name
+        from tiny_dashboard.sources.remote import fetch
 
-        name = hub_name(str(source))
+        name = parse_name(source)
         if name is None:
             raise FileNotFoundError(f"there is no file or folder {path}")
-        found = fetch(*name)
+        found = fetch(name)
         opened = _open_path(found, options) if isinstance(found, Path) else found
     if tokenizer is not None:
         opened.info = replace(opened.info, tokenizer=str(getattr(tokenizer, "name_or_path", tokenizer)))

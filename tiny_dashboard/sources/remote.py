@@ -11,63 +11,37 @@ import os
 import re
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Mapping
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tiny_dashboard.core.examples import ExampleSource
+from tiny_dashboard.hub import HubName, errors_in_words, look_up
 from tiny_dashboard.sources.parquet import ParquetExamples
 
-_NAME = re.compile(r"(?:hf://datasets/|datasets/)?([\w.-]+/[\w.-]+)((?:/[\w. -]+)*?)(?:@([\w./-]+))?")
 _FOOTER_READ = 65_536  # arrow reads this much of the end of a file, even for a smaller footer
 
 
-def hub_name(source: str) -> tuple[str, str, str | None] | None:
-    """`owner/name[/file][@revision]` in its parts: dataset, file or "", revision; None for what is no such name."""
-    match = _NAME.fullmatch(source)
-    return (match[1], match[2].strip("/"), match[3]) if match and not source.startswith((".", "/", "~")) else None
-
-
-def fetch(dataset: str, inside: str = "", revision: str | None = None) -> ExampleSource | Path:
+def fetch(name: HubName) -> ExampleSource | Path:
     """Open a dataset of our layout where it is; download another one and return where it lies.
 
-    Args:
-        dataset: `owner/name`.
-        inside: a file or folder in it; "" for the whole.
-        revision: a branch, tag or commit; None for the newest.
-
     Raises:
-        FileNotFoundError: there is no such dataset or file, or it is private and the token may not see it.
-        PermissionError: it is gated.
-        ConnectionError: no connection, too many requests, or the Hub fails.
+        FileNotFoundError, PermissionError, ConnectionError: as `hub.look_up` has it.
+        ValueError: it holds several files of examples.
     """
-    from huggingface_hub import HfApi, snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HTTPError, OfflineModeIsEnabled
-
-    name = f"{dataset}/{inside}".rstrip("/")
-    with _explained(name):
-        try:
-            info = HfApi().dataset_info(dataset, revision=revision, files_metadata=True)
-        except HfHubHTTPError:
-            raise  # the Hub answered: this is about the dataset
-        except (OfflineModeIsEnabled, HTTPError) as error:
-            folder = _downloaded_before(name, dataset, revision, error)
-        else:
-            get = partial(snapshot_download, dataset, repo_type="dataset", revision=revision)
-            folder = Path(get(allow_patterns="metadata.json"))
-            if inside or not ParquetExamples.recognises(folder):
-                sizes = {file.rfilename: file.size or 0 for file in info.siblings or ()}
-                wanted = _wanted(dataset, sizes, inside)
-                # Said first, since it can be gigabytes. The Hub's client shows the bar, resumes, and keeps the file.
-                total = sum(sizes[name] for name in wanted) / 1e6
-                print(f"{dataset}: {len(wanted)} files, {total:,.1f} MB, downloaded once", file=sys.stderr)
-                return Path(get(allow_patterns=wanted)) / inside
+    dataset, inside, _ = name
+    snapshot = look_up(name, "dataset")
+    folder = snapshot.get(["metadata.json"])
     if not inside and ParquetExamples.recognises(folder):
         return HubExamples(dataset, folder.name, folder)
+    if snapshot.folder is None:
+        wanted = _wanted(dataset, snapshot.files, inside)
+        # Said first, since it can be gigabytes. The Hub's client shows the bar, resumes, and keeps the file.
+        total = sum(snapshot.files[name] for name in wanted) / 1e6
+        print(f"{dataset}: {len(wanted)} files, {total:,.1f} MB, downloaded once", file=sys.stderr)
+        folder = snapshot.get(wanted)
     return folder / inside
 
 
@@ -91,7 +65,7 @@ class HubExamples(ParquetExamples):
     def folder(self) -> Path:
         from huggingface_hub import snapshot_download
 
-        with _explained(self.dataset):
+        with errors_in_words(self.dataset):
             return Path(snapshot_download(self.dataset, repo_type="dataset", revision=self.commit))
 
     def _read_footer(self, name: str) -> pq.FileMetaData:
@@ -113,7 +87,7 @@ class HubExamples(ParquetExamples):
         """A whole file, downloaded once: for the columns of all features, which lie all over it."""
         from huggingface_hub import hf_hub_download
 
-        with _explained(self.dataset):
+        with errors_in_words(self.dataset):
             file = hf_hub_download(self.dataset, name, repo_type="dataset", revision=self.commit)
         return pq.ParquetFile(file, metadata=footer)
 
@@ -126,7 +100,7 @@ class HubExamples(ParquetExamples):
         inside = os.path.normpath(tokenizer)
         if inside.startswith(".."):
             return None
-        with _explained(self.dataset):
+        with errors_in_words(self.dataset):
             folder = snapshot_download(
                 self.dataset, repo_type="dataset", revision=self.commit, allow_patterns=f"{inside}/*"
             )
@@ -155,7 +129,7 @@ class HubExamples(ParquetExamples):
             raise ConnectionError(f"HF_HUB_OFFLINE is set, and this part of {self.dataset} was never read before")
         url = hf_hub_url(self.dataset, name, repo_type="dataset", revision=self.commit)
         headers = build_hf_headers() | {"Range": f"bytes={start}-{stop - 1}"}
-        with _explained(self.dataset):
+        with errors_in_words(self.dataset):
             answer = http_backoff("GET", url, headers=headers, timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT, max_retries=2)
             hf_raise_for_status(answer)
         content = answer.content if answer.status_code == 206 else answer.content[start:stop]
@@ -192,26 +166,7 @@ class _Window(io.RawIOBase):
         return self._content[first:last]
 
 
-def _downloaded_before(name: str, dataset: str, revision: str | None, why: Exception) -> Path:
-    """Where the Hub cannot be reached: the folder of an earlier download, or the reason why not."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
-
-    try:
-        return Path(snapshot_download(dataset, repo_type="dataset", revision=revision, local_files_only=True))
-    except LocalEntryNotFoundError as missing:
-        # A snapshot that lacks files is what we made: we asked for some only.
-        folder = getattr(missing, "snapshot_path", None)
-        if folder is None:
-            reason = str(why.__cause__ or why).splitlines()[0]
-            raise ConnectionError(
-                f"there is no file or folder {name}; as a Hub dataset it was not downloaded before, and the Hub cannot "
-                f"be reached ({reason})"
-            ) from why
-    return Path(folder)
-
-
-def _wanted(dataset: str, sizes: dict[str, int], inside: str) -> list[str]:
+def _wanted(dataset: str, sizes: Mapping[str, int], inside: str) -> list[str]:
     """The files to download: the one database or pickle and what lies beside it, or else all."""
     beside = [name for name in sizes if re.fullmatch(r"(.*/)?(feature_df\.csv|explanations(\.json|/.*))", name)]
     if inside:
@@ -227,43 +182,3 @@ def _wanted(dataset: str, sizes: dict[str, int], inside: str) -> list[str]:
         if files:
             return sorted({*files, *beside})
     return sorted(sizes)
-
-
-@contextmanager
-def _explained(name: str) -> Iterator[None]:
-    """Errors of the Hub's client, as what a person can do about them."""
-    from huggingface_hub.errors import (
-        EntryNotFoundError,
-        GatedRepoError,
-        HfHubHTTPError,
-        HTTPError,
-        LocalEntryNotFoundError,
-        OfflineModeIsEnabled,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
-
-    try:
-        yield
-    except GatedRepoError as error:
-        raise PermissionError(
-            f"{name} is gated: ask for access on its page, then log in with `hf auth login`"
-        ) from error
-    except RepositoryNotFoundError as error:
-        raise FileNotFoundError(
-            f"there is no file, folder or Hub dataset {name}; if it is private, log in with `hf auth login`"
-        ) from error
-    except RevisionNotFoundError as error:
-        raise FileNotFoundError(f"{name} has no such revision") from error
-    except (OfflineModeIsEnabled, LocalEntryNotFoundError) as error:
-        raise ConnectionError(f"the Hub cannot be reached, and this part of {name} is not in the cache") from error
-    except EntryNotFoundError as error:
-        raise FileNotFoundError(f"{name} lacks a file: {error}") from error
-    except HfHubHTTPError as error:
-        status = error.response.status_code
-        if status in (401, 403):
-            raise PermissionError(f"{name}: this token may not read it; log in with `hf auth login`") from error
-        reason = "limits your requests; wait a little, or log in with `hf auth login`" if status == 429 else "fails"
-        raise ConnectionError(f"{name}: the Hub {reason} (status {status})") from error
-    except HTTPError as error:
-        raise ConnectionError(f"the Hub cannot be reached for {name}: {error or type(error).__name__}") from error

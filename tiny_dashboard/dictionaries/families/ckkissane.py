@@ -15,12 +15,12 @@ from tiny_dashboard.dictionaries.checkpoint import Checkpoint, parse_hook
 from tiny_dashboard.dictionaries.dictionary import Dictionary
 from tiny_dashboard.dictionaries.functions import ReLU
 
-FAMILY = "ckkissane crosscoder"
+NAME = "ckkissane crosscoder"
 EXPECTS = "W_enc [L, d, D], W_dec [D, L, d], b_enc [D]"
 GEMMA_2_2B_SCALE = (0.2758961493232058, 0.24422852496546169)
 
 
-def matches(checkpoint: Checkpoint) -> bool:
+def recognises(checkpoint: Checkpoint) -> bool:
     """Whether the tensors are those of this family."""
     return "W_enc" in checkpoint and len(checkpoint.shape("W_enc")) == 3
 
@@ -38,7 +38,7 @@ def read(checkpoint: Checkpoint, *, input_scale: Sequence[float] | None = None) 
     scale = torch.tensor(input_scale, device=checkpoint.device, dtype=checkpoint.dtype)
     layer, hook_point = parse_hook(place or checkpoint.path.parent.name)
     return Dictionary(
-        family=FAMILY,
+        family=NAME,
         encoder=encoder,
         encoder_bias=checkpoint.tensor("b_enc", n_features),
         decoder_rows=checkpoint.rows("W_dec", "DLd", D=n_features, L=n_models, d=width),

@@ -11,12 +11,12 @@ from tiny_dashboard.dictionaries.checkpoint import Checkpoint, input_normalisati
 from tiny_dashboard.dictionaries.dictionary import Dictionary
 from tiny_dashboard.dictionaries.functions import Activation, Decoupled, ReLU, Threshold
 
-FAMILY = "CrossCoder"
+NAME = "CrossCoder"
 EXPECTS = "encoder.weight [L, d, D], encoder.bias [D], decoder.weight [L, D, d]"
 NORMS = {1: "CROSSCODER", 2: "SAE", 3: "MIXED", 4: "NONE", 5: "DECOUPLED"}
 
 
-def matches(checkpoint: Checkpoint) -> bool:
+def recognises(checkpoint: Checkpoint) -> bool:
     """Whether the tensors are those of this family."""
     return "encoder.weight" in checkpoint and len(checkpoint.shape("encoder.weight")) == 3
 
@@ -51,7 +51,7 @@ def read(checkpoint: Checkpoint, *, code_normalization: str | None = None) -> Di
         activation = Threshold(checkpoint.tensor("threshold"), scaled=True)
         notes += ["the threshold was never set: every positive value is kept"] * bool(activation.threshold < 0)
     return Dictionary(
-        family="BatchTopKCrossCoder" if "threshold" in checkpoint else FAMILY,
+        family="BatchTopKCrossCoder" if "threshold" in checkpoint else NAME,
         encoder=encoder,
         encoder_bias=checkpoint.tensor("encoder.bias", n_features),
         decoder_rows=checkpoint.rows("decoder.weight", "LDd", D=n_features, L=n_models, d=width),

@@ -8,7 +8,7 @@ from tiny_dashboard.dictionaries.checkpoint import Checkpoint, input_normalisati
 from tiny_dashboard.dictionaries.dictionary import Dictionary
 from tiny_dashboard.dictionaries.functions import Activation, Gated, ReLU, Threshold, TopK, decoder_norm
 
-FAMILY = "dictionary_learning"
+NAME = "dictionary_learning"
 EXPECTS = "encoder.weight [D, d], decoder.weight [d, D], or W_enc [d, D]; config.json with trainer.dict_class"
 CLASSES = {  # the bias taken off the input; whether the shown value is times the decoder norm: (original, fork)
     "AutoEncoder": ("bias", (True, False)),  # the original's from_pretrained normalises the decoder by default
@@ -21,7 +21,7 @@ CLASSES = {  # the bias taken off the input; whether the shown value is times th
 }
 
 
-def matches(checkpoint: Checkpoint) -> bool:
+def recognises(checkpoint: Checkpoint) -> bool:
     """Whether the tensors are those of this family."""
     saelens = checkpoint.path.name == "sae_weights.safetensors"
     told = {"trainer", "dict_class"} & set(checkpoint.config) or (_guess(checkpoint) in CLASSES and not saelens)
@@ -57,7 +57,7 @@ def read(
     normalise, scale = input_normalisation(checkpoint, width)
     layer, hook_point = parse_hook(str(config.get("submodule_name") or ""))
     return Dictionary(
-        family=f"{FAMILY} {name}",
+        family=f"{NAME} {name}",
         encoder=encoder,
         encoder_bias=None if name == "GatedAutoEncoder" else checkpoint.tensor(bias_name, n_features),
         decoder_rows=checkpoint.rows(*(("decoder.weight", "dD") if linear else ("W_dec", "Dd")), D=n_features, d=width),

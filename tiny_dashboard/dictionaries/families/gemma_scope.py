@@ -12,11 +12,11 @@ from tiny_dashboard.dictionaries.checkpoint import Checkpoint, parse_hook
 from tiny_dashboard.dictionaries.dictionary import Dictionary
 from tiny_dashboard.dictionaries.functions import Threshold
 
-FAMILY = "Gemma Scope"
+NAME = "Gemma Scope"
 EXPECTS = "W_enc or w_enc [d, D], W_dec or w_dec [D, d], b_enc [D], threshold [D] in params.npz or params.safetensors"
 
 
-def matches(checkpoint: Checkpoint) -> bool:
+def recognises(checkpoint: Checkpoint) -> bool:
     """Whether the tensors are those of this family."""
     return "threshold" in checkpoint and (
         "w_enc" in checkpoint or ("W_enc" in checkpoint and checkpoint.path.suffix == ".npz")
@@ -41,7 +41,7 @@ def read(checkpoint: Checkpoint) -> Dictionary:
     if size == "270m-pt":  # has no suffix on the Hub
         size = "270m"
     return Dictionary(
-        family=FAMILY,
+        family=NAME,
         encoder=encoder,
         encoder_bias=checkpoint.tensor("b_enc", n_features),
         decoder_rows=decoder,

@@ -11,11 +11,11 @@ from tiny_dashboard.dictionaries.checkpoint import Checkpoint
 from tiny_dashboard.dictionaries.dictionary import Dictionary
 from tiny_dashboard.dictionaries.functions import ReLU
 
-FAMILY = "Goodfire"
+NAME = "Goodfire"
 EXPECTS = "encoder_linear.weight [D, d], encoder_linear.bias [D], decoder_linear.weight [d, D]"
 
 
-def matches(checkpoint: Checkpoint) -> bool:
+def recognises(checkpoint: Checkpoint) -> bool:
     """Whether the tensors are those of this family."""
     return "encoder_linear.weight" in checkpoint
 
@@ -26,7 +26,7 @@ def read(checkpoint: Checkpoint) -> Dictionary:
     n_features, _, width = encoder.shape
     name = re.search(r"(Llama-[\w.-]+)-SAE-l(\d+)", checkpoint.where)
     return Dictionary(
-        family=FAMILY,
+        family=NAME,
         encoder=encoder,
         encoder_bias=checkpoint.tensor("encoder_linear.bias", n_features),
         decoder_rows=checkpoint.rows("decoder_linear.weight", "dD", D=n_features, d=width),

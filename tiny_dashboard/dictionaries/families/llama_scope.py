@@ -16,11 +16,11 @@ from tiny_dashboard.dictionaries.checkpoint import Checkpoint, parse_hook
 from tiny_dashboard.dictionaries.dictionary import Dictionary
 from tiny_dashboard.dictionaries.functions import Threshold, decoder_norm
 
-FAMILY = "Llama Scope"
+NAME = "Llama Scope"
 EXPECTS = "encoder.weight [D, d], decoder.weight [d, D], hyperparams.json with dataset_average_activation_norm"
 
 
-def matches(checkpoint: Checkpoint) -> bool:
+def recognises(checkpoint: Checkpoint) -> bool:
     """Whether the tensors and the config are those of this family."""
     return "encoder.weight" in checkpoint and "dataset_average_activation_norm" in checkpoint.config
 
@@ -43,7 +43,7 @@ def read(checkpoint: Checkpoint, *, convention: str = "openmoss") -> Dictionary:
     ratio = scale_in / scale_out  # 1 for an SAE; a transcoder's decoder is rescaled between its two sides
     layer, hook_point = parse_hook(str(config.get("hook_point_in") or ""))
     return Dictionary(
-        family=FAMILY,
+        family=NAME,
         encoder=encoder,
         encoder_bias=bias / scale_in if openmoss else bias,
         decoder_rows=checkpoint.rows("decoder.weight", "dD", D=n_features, d=width),

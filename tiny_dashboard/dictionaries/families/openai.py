@@ -10,11 +10,11 @@ from tiny_dashboard.dictionaries.checkpoint import Checkpoint
 from tiny_dashboard.dictionaries.dictionary import Dictionary
 from tiny_dashboard.dictionaries.functions import Activation, Identity, ReLU, TopK, layer_norm
 
-FAMILY = "OpenAI"
+NAME = "OpenAI"
 EXPECTS = "pre_bias [d], latent_bias [D], encoder.weight [D, d], decoder.weight [d, D], activation"
 
 
-def matches(checkpoint: Checkpoint) -> bool:
+def recognises(checkpoint: Checkpoint) -> bool:
     """Whether the tensors are those of this family."""
     return "pre_bias" in checkpoint and "latent_bias" in checkpoint
 
@@ -35,7 +35,7 @@ def read(checkpoint: Checkpoint) -> Dictionary:
     centre = checkpoint.tensor("pre_bias", width)
     tied = "decoder.weight" not in checkpoint
     return Dictionary(
-        family=FAMILY,
+        family=NAME,
         encoder=encoder,
         encoder_bias=checkpoint.tensor("latent_bias", n_features),
         decoder_rows=encoder if tied else checkpoint.rows("decoder.weight", "dD", D=n_features, d=width),

@@ -11,11 +11,11 @@ from tiny_dashboard.dictionaries.checkpoint import Checkpoint
 from tiny_dashboard.dictionaries.dictionary import Dictionary
 from tiny_dashboard.dictionaries.functions import TopK
 
-FAMILY = "Qwen Scope"
+NAME = "Qwen Scope"
 EXPECTS = "W_enc [D, d], W_dec [d, D], b_enc [D] in layerN.sae.pt"
 
 
-def matches(checkpoint: Checkpoint) -> bool:
+def recognises(checkpoint: Checkpoint) -> bool:
     """Whether the tensors are those of this family."""
     if "W_enc" not in checkpoint or "b_enc" not in checkpoint or "threshold" in checkpoint:
         return False
@@ -33,7 +33,7 @@ def read(checkpoint: Checkpoint, *, k: int | None = None) -> Dictionary:
     layer = re.search(r"layer(\d+)\.sae", checkpoint.path.name)
     model = re.search(r"SAE-Res-(.+?)-W\d+K", checkpoint.where)
     return Dictionary(
-        family=FAMILY,
+        family=NAME,
         encoder=encoder,
         encoder_bias=checkpoint.tensor("b_enc", n_features),
         decoder_rows=checkpoint.rows("W_dec", "dD", D=n_features, d=width),

@@ -9,12 +9,12 @@ from tiny_dashboard.dictionaries.checkpoint import Checkpoint, parse_hook
 from tiny_dashboard.dictionaries.dictionary import Dictionary
 from tiny_dashboard.dictionaries.functions import Activation, Gated, ReLU, Threshold, TopK, decoder_norm, layer_norm
 
-FAMILY = "SAELens"
+NAME = "SAELens"
 EXPECTS = "W_enc [d, D], W_dec [D, d], b_enc [D], b_dec [d], cfg.json with architecture"
 ARCHITECTURES = ("standard", "jumprelu", "batchtopk", "topk", "abstopk", "gated", "transcoder")
 
 
-def matches(checkpoint: Checkpoint) -> bool:
+def recognises(checkpoint: Checkpoint) -> bool:
     """Whether the tensors are those of this family."""
     return "W_enc" in checkpoint and len(checkpoint.shape("W_enc")) == 2
 
@@ -61,7 +61,7 @@ def read(checkpoint: Checkpoint, *, input_scale: float = 1.0) -> Dictionary:
     if (meta.get("model_from_pretrained_kwargs") or {}).get("center_writing_weights"):
         notes.append("trained on a model with centred weights: on a plain model feed x - x.mean(-1)")
     return Dictionary(
-        family=FAMILY,
+        family=NAME,
         encoder=encoder,
         encoder_bias=None if kind == "gated" else checkpoint.tensor("b_enc", n_features),
         decoder_rows=checkpoint.rows("W_dec", "Dd", D=n_features),

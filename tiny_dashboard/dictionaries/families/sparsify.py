@@ -9,11 +9,11 @@ from tiny_dashboard.dictionaries.checkpoint import Checkpoint, parse_hook
 from tiny_dashboard.dictionaries.dictionary import Dictionary
 from tiny_dashboard.dictionaries.functions import TopK
 
-FAMILY = "sparsify"
+NAME = "sparsify"
 EXPECTS = "encoder.weight [D, d], encoder.bias [D], W_dec [D, d], b_dec [d], cfg.json with k"
 
 
-def matches(checkpoint: Checkpoint) -> bool:
+def recognises(checkpoint: Checkpoint) -> bool:
     """Whether the tensors are those of this family."""
     return "encoder.weight" in checkpoint and ("W_dec" in checkpoint or checkpoint.path.name == "sae.safetensors")
 
@@ -37,7 +37,7 @@ def read(checkpoint: Checkpoint, *, k: int | None = None) -> Dictionary:
     if transcode and hook_point == "mlp_out":
         hook_point = "mlp_in"  # a transcoder reads what goes into the module that its folder names
     return Dictionary(
-        family=FAMILY,
+        family=NAME,
         encoder=encoder,
         encoder_bias=checkpoint.tensor("encoder.bias", n_features),
         decoder_rows=checkpoint.rows("W_dec", "Dd", D=n_features) if "W_dec" in checkpoint else None,
