@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import errno
+import multiprocessing
 import os
 import signal
-import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import torch
 
-from tests.helpers.collect_fixtures import SCRIPT_OPTIONS, collect, files, make_all, make_corpus
+from tests.helpers.collect_fixtures import CONTEXT, collect, files, make_all, make_corpus
 from tiny_dashboard.collect import run as collect_run
 from tiny_dashboard.collect import saved as collect_saved
 
 torch.set_num_threads(1)
 OPTIONS = {"top_k": 2, "samples": 2, "batch_size": 8, "block_size": 16}
+SMALL = {"context": CONTEXT, "top_k": 3, "samples": 3, "batch_size": 2, "block_size": 4}
 
 
 @pytest.fixture(scope="module")
@@ -73,42 +75,53 @@ def test_killed_at_every_step_of_saving(setup, whole, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
-def start(folder):
-    environment = os.environ | {"TOKENIZERS_PARALLELISM": "false"}
-    return subprocess.Popen(
-        [sys.executable, "-m", "tests.helpers.collect_fixtures", str(folder)],
-        cwd=Path(__file__).parent.parent,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment,
-    )
+class Loud(list):
+    """A corpus that says how far it was read."""
+
+    def __init__(self, documents, read):
+        super().__init__(documents)
+        self.read = read
+
+    def __getitem__(self, i):
+        self.read.send(i)
+        return super().__getitem__(i)
 
 
-def read_until(process, document):
-    for line in process.stdout:
-        if line.strip() == str(document):
-            return
-    raise AssertionError(process.stderr.read())
+def run_aloud(setup, out, read, said):
+    """What a process of its own does: collect, saving at every step, until it is stopped."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    sys.stderr = said.open("w")
+    collect(setup, Loud(make_corpus(120), read), out, resume=True, checkpoint_minutes=0, **SMALL)
 
 
-def test_a_real_process_is_killed_and_another_interrupted(tmp_path):
-    killed, stopped = start(tmp_path / "killed"), start(tmp_path / "stopped")
-    read_until(killed, 50)
-    killed.kill()
-    killed.wait()
-    read_until(stopped, 50)
-    stopped.send_signal(signal.SIGINT)
-    rest = stopped.communicate(timeout=100)[1]
-    assert stopped.returncode not in (0, -signal.SIGKILL)
-    assert "tokens are saved in" in rest and "--resume" in rest
-    setup = make_all(tmp_path)
-    straight = files(collect(setup, make_corpus(120), tmp_path / "out", **SCRIPT_OPTIONS))
+@contextmanager
+def running(setup, folder):
+    """A run that has read 50 documents, in a process that is forked: it need not import torch again."""
+    folder.mkdir()
+    read, write = multiprocessing.Pipe(duplex=False)
+    arguments = (setup, folder / "out", write, folder / "said")
+    process = multiprocessing.get_context("fork").Process(target=run_aloud, args=arguments)
+    process.start()
+    write.close()
+    while read.recv() < 50:
+        pass
+    yield process
+    process.join(100)
+
+
+def test_a_real_process_is_killed_and_another_interrupted(setup, tmp_path):
+    with running(setup, tmp_path / "killed") as process:
+        process.kill()
+    with running(setup, tmp_path / "stopped") as process:
+        os.kill(process.pid, signal.SIGINT)
+    assert process.exitcode not in (0, -signal.SIGKILL)
+    said = (tmp_path / "stopped" / "said").read_text()
+    assert "tokens are saved in" in said and "--resume" in said
+    straight = files(collect(setup, make_corpus(120), tmp_path / "out", **SMALL))
     for name in ("killed", "stopped"):
-        assert (tmp_path / name / "out.state").exists() and not (tmp_path / name / "out").exists()
-        assert (
-            files(collect(setup, make_corpus(120), tmp_path / name / "out", resume=True, **SCRIPT_OPTIONS)) == straight
-        )
+        out = tmp_path / name / "out"
+        assert out.with_suffix(".state").exists() and not out.exists()
+        assert files(collect(setup, make_corpus(120), out, resume=True, **SMALL)) == straight
 
 
 @pytest.mark.parametrize("num_shards", [1, 2])

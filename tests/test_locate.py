@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from tests.helpers.checkpoints import N, W, crosscoder_tensors, draw, save
+from tests.helpers.hub_client import IMPATIENT
 from tests.helpers.hub_server import Dataset, Hub
 from tiny_dashboard.dictionaries import load_dictionary
 from tiny_dashboard.dictionaries.locate import choose
@@ -123,7 +124,7 @@ def on_hub(hub, home, *calls, **environment):
     """What a fresh process loads: the endpoint is read when huggingface_hub is imported."""
     settings = {"HF_ENDPOINT": hub.url, "HF_HOME": str(home), "HF_HUB_DISABLE_TELEMETRY": "1"} | environment
     keep = {k: v for k, v in os.environ.items() if not k.startswith("HF_") and not k.lower().endswith("_proxy")}
-    command = [sys.executable, "-c", CLIENT, json.dumps(calls)]
+    command = [sys.executable, "-c", IMPATIENT + CLIENT, json.dumps(calls)]
     done = subprocess.run(command, capture_output=True, text=True, env=keep | settings, timeout=120)
     assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]

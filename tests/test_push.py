@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers.hub_client import IMPATIENT
 from tests.helpers.hub_server import Hub
 from tiny_dashboard.core.examples import Example
 from tiny_dashboard.publish.push import push_dataset
@@ -27,7 +28,7 @@ def push(hub, folder, code=PUSH):
     """Push in a fresh process, whose client knows this Hub; by git LFS, which it prefers only without xet."""
     environment = os.environ | {"HF_ENDPOINT": hub.url, "HF_TOKEN": hub.writer, "HF_HUB_DISABLE_XET": "1"}
     return subprocess.run(
-        [sys.executable, "-c", code, str(folder), "me/examples"],
+        [sys.executable, "-c", IMPATIENT + code, str(folder), "me/examples"],
         env=environment, cwd=Path(__file__).parents[1], capture_output=True, text=True, timeout=200,
     )  # fmt: skip
 

@@ -19,6 +19,7 @@ from gradio_client.exceptions import AppError
 from playwright.sync_api import expect
 
 import tiny_dashboard
+from tests.helpers.hub_client import IMPATIENT
 from tests.helpers.hub_server import Dataset, Hub
 from tests.helpers.serving import free_port, serving
 from tiny_dashboard import DashboardConfig
@@ -107,7 +108,7 @@ def test_the_hub_fails_at_the_start_and_in_between(tmp_path, bundle):
         hub.datasets["models/me/tokenizer"] = Dataset(bundle.root / "tokenizer")
         hub.fail["."] = 500
         log = tmp_path / "log"
-        (tmp_path / "sitecustomize.py").write_text(f"LOG = {str(log)!r}{LISTENER}")
+        (tmp_path / "sitecustomize.py").write_text(f"LOG = {str(log)!r}{LISTENER}{IMPATIENT}")
         path = f"{tmp_path}{os.pathsep}{APP.parents[1]}"
         place = {"GRADIO_SERVER_NAME": "127.0.0.1", "GRADIO_SERVER_PORT": port, "PYTHONPATH": path}
         home = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home"), "GRADIO_ANALYTICS_ENABLED": "False"}

@@ -1,9 +1,8 @@
-"""A tiny model pair, tokenizer, crosscoder and corpus for the tests of collection; a script too, to be killed."""
+"""A tiny model pair, tokenizer, crosscoder and corpus for the tests of collection."""
 
 from __future__ import annotations
 
 import random
-import sys
 from pathlib import Path
 
 import torch
@@ -89,17 +88,6 @@ def make_all(folder: Path):
     return make_pair(len(tokenizer)), make_dictionary(folder / "dictionary"), tokenizer
 
 
-SCRIPT_OPTIONS = {"context": CONTEXT, "top_k": 3, "samples": 3, "batch_size": 2, "block_size": 4}
-
-
-class Loud(list):
-    """A corpus that says on stdout how far it was read."""
-
-    def __getitem__(self, i):
-        print(i, flush=True)
-        return super().__getitem__(i)
-
-
 OPTIONS = {"context": CONTEXT, "top_k": 4, "samples": 3, "batch_size": 3, "block_size": 7, "outlier_norm": None}
 
 
@@ -110,11 +98,3 @@ def collect(setup, corpus, out, **options):
 
 def files(folder):
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
-
-
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    folder = Path(sys.argv[1])
-    pair, dictionary, tokenizer = make_all(folder)
-    options = {"tokenizer": tokenizer, "outlier_norm": None, "checkpoint_minutes": 0, "resume": True, **SCRIPT_OPTIONS}
-    collect_examples(pair, dictionary, Loud(make_corpus(120)), folder / "out", **options)

@@ -5,6 +5,13 @@ import os
 import subprocess
 import sys
 
+# Before the client is imported: what would wait for the Hub between two attempts goes on at once.
+IMPATIENT = """
+import time
+_sleep = time.sleep
+time.sleep = lambda seconds: _sleep(min(seconds, 0.01))
+"""
+
 # What a client process does, one line of code at a time: the value comes back as JSON, or the error.
 CLIENT = """
 import json, sys
@@ -32,7 +39,7 @@ class Client:
             k: v for k, v in os.environ.items() if not k.startswith("HF_") and not k.lower().endswith("_proxy")
         }
         self.process = subprocess.Popen(
-            [sys.executable, "-c", CLIENT],
+            [sys.executable, "-c", IMPATIENT + CLIENT],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=(home / "stderr").open("a"),
