@@ -29,7 +29,7 @@ def names(tmp_path):
     for name, model in zip(("base", "chat"), pair):
         model.save_pretrained(tmp_path / name)
     tokenizer.save_pretrained(tmp_path / "tokenizer")
-    rows = [{"text": document} for document in make_corpus(1800) if isinstance(document, str)]
+    rows = [{"text": document} for document in make_corpus(600) if isinstance(document, str)]
     (tmp_path / "corpus.jsonl").write_text("\n".join(map(json.dumps, rows)))
     models = [str(tmp_path / "base"), str(tmp_path / "chat")]
     return (models, str(tmp_path / "dictionary"), str(tmp_path / "corpus.jsonl")), str(tmp_path / "tokenizer")
@@ -64,7 +64,7 @@ def test_a_lost_worker_changes_nothing(names, tmp_path):
         threading.Thread(target=kill_one, daemon=True).start()
         (models, dictionary, corpus), tokenizer = names
         out = tmp_path / "ray" / "out"
-        words = ["collect", "--ray", "--num-shards=6", "--save-every=0", f"--out={out}", f"--tokenizer={tokenizer}"]
+        words = ["collect", "--ray", "--num-shards=3", "--save-every=0", f"--out={out}", f"--tokenizer={tokenizer}"]
         words += [f"--dictionary={dictionary}", f"--corpus={corpus}", *(f"--model={model}" for model in models)]
         assert main([*words, *(f"--{name.replace('_', '-')}={value}" for name, value in OPTIONS.items())]) == 0
     finally:
