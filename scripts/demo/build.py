@@ -1,6 +1,6 @@
 """Make the embedded demo: tokenizer, base and chat model, crosscoder, examples, card.
 
-    python -m scripts.demo.build [--out DIR] [--work DIR] [--stage NAME ...] [--report]
+    python -m scripts.demo.build [--out DIR] [--work DIR] [--stage NAME ...]
 
 Runs on two CPU cores, with a fixed seed and budgets counted in tokens. A stage whose result is there is skipped;
 name it with --stage to run it again. The corpus is Python's own standard library and documentation packages of
@@ -13,7 +13,6 @@ import argparse
 import ctypes
 import gzip
 import hashlib
-import html.parser
 import json
 import platform
 import random
@@ -28,6 +27,7 @@ from pydoc_data.topics import topics
 
 import numpy as np
 import torch
+from bs4 import BeautifulSoup, NavigableString
 from tqdm import tqdm
 
 from scripts.demo.conversations import conversation
@@ -62,34 +62,22 @@ CHARS = {"python": 7_500_000, "en": 4_000_000, "de": 1_900_000, "fr": 1_900_000,
 # --- corpus -----------------------------------------------------------------------------------------------------------
 
 
-class PageText(html.parser.HTMLParser):
+SKIPPED = ["head", "script", "style", "nav", "footer"]
+BLOCKS = ["p", "div", "li", "dt", "dd", "tr", "pre", "h1", "h2", "h3", "h4", "table", "ul", "ol", "dl", "br"]
+
+
+def page_text(markup: str) -> str:
     """The text of a page, one block to a line; navigation, scripts and the head are left out."""
-
-    BLOCKS = frozenset(
-        ["p", "div", "li", "dt", "dd", "tr", "pre", "h1", "h2", "h3", "h4", "table", "ul", "ol", "dl", "br"]
-    )
-    SKIPPED = frozenset({"head", "script", "style", "nav", "footer"})
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.parts: list[str] = []
-        self.skip = self.pre = 0
-
-    def handle_starttag(self, tag: str, attrs: list) -> None:
-        self.skip += tag in self.SKIPPED
-        self.pre += tag == "pre"
-        if tag in self.BLOCKS:
-            self.parts.append("\n")
-
-    def handle_endtag(self, tag: str) -> None:
-        self.skip -= tag in self.SKIPPED
-        self.pre -= tag == "pre"
-        if tag in self.BLOCKS:
-            self.parts.append("\n")
-
-    def handle_data(self, data: str) -> None:
-        if not self.skip:
-            self.parts.append(data if self.pre else re.sub(r"\s+", " ", data))
+    soup = BeautifulSoup(markup, "html.parser")
+    for node in soup.find_all(SKIPPED):
+        node.decompose()
+    for text in soup.find_all(string=lambda string: type(string) is NavigableString):  # no comment, no doctype
+        if not text.find_parent("pre"):
+            text.replace_with(re.sub(r"\s+", " ", text))
+    for block in soup.find_all(BLOCKS):
+        block.insert_before("\n")
+        block.insert_after("\n")
+    return re.sub(r"[ \t]*\n\s*\n*", "\n", soup.get_text()).strip()
 
 
 def fetch_docs(work: Path) -> Path:
@@ -132,9 +120,7 @@ def read_documents(share: Path) -> Iterator[tuple[str, str, str]]:
                     for i in range(0, len(text), 20_000):
                         yield lang, f"{chapter} {i}", text[i : i + 20_000]
                     continue
-                page = PageText()
-                page.feed(raw.decode("utf-8", "replace"))
-                yield lang, chapter, re.sub(r"[ \t]*\n\s*\n*", "\n", "".join(page.parts)).strip()
+                yield lang, chapter, page_text(raw.decode("utf-8", "replace"))
 
 
 def build_corpus(work: Path, out: Path) -> None:
@@ -222,7 +208,7 @@ def chunks_of(texts: list[str], tokenizer) -> np.ndarray:
 class Muon(torch.optim.Optimizer):
     """Momentum whose update is orthogonalised by Newton-Schulz steps (Jordan 2024, kellerjordan.github.io/posts/muon).
 
-    In float32: torch.optim.Muon computes in bfloat16, which a CPU without bf16 arithmetic does twenty times slower.
+    In float32: torch.optim.Muon computes in bfloat16, which a CPU without bf16 arithmetic does 18 times slower.
     """
 
     def __init__(self, params, lr: float, momentum: float = 0.95) -> None:
@@ -433,34 +419,33 @@ STAGES: dict[str, tuple[Callable[[Path, Path], None], str]] = {
 }
 
 
-def main() -> None:
-    """Run the stages whose results are missing, and those that are named."""
-    parser = argparse.ArgumentParser(description="Make the embedded demo.")
+def folders(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    """With where the bundle lies, and where it is made."""
     parser.add_argument("--out", type=Path, default=FOLDER, help="the bundle (default: the package's)")
     parser.add_argument("--work", type=Path, default=Path("demo-work"), help="downloads and corpus")
+    return parser
+
+
+def main() -> None:
+    """Run the stages whose results are missing, and those that are named."""
+    parser = folders(argparse.ArgumentParser(description="Make the embedded demo."))
     parser.add_argument("--stage", action="append", default=[], choices=STAGES, help="run this one, though it is there")
-    parser.add_argument("--report", action="store_true", help="only measure what is there, and write report.json")
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(2)
-    if (
-        platform.system() == "Linux"
-    ):  # keep freed memory: handing it back at every step made training seven times slower
+    if platform.system() == "Linux":
+        # Keep freed memory: handing it back at every step made training seven times slower.
         libc = ctypes.CDLL(None)
         for option, value in ((-4, 0), (-1, 2**31 - 1), (-2, 2**28)):  # M_MMAP_MAX, M_TRIM_THRESHOLD, M_TOP_PAD
             libc.mallopt(option, value)
     times = args.work / "times.json"
-    for name, (build, result) in STAGES.items() if not args.report else ():
+    for name, (build, result) in STAGES.items():
         if name in args.stage or (not args.stage and not Path(result.format(work=args.work, out=args.out)).exists()):
             wall, cpu = time.time(), time.process_time()
             build(args.work, args.out)
             took = {name: {"wall_s": round(time.time() - wall), "cpu_s": round(time.process_time() - cpu)}}
             times.write_text(json.dumps((json.loads(times.read_text()) if times.exists() else {}) | took))
             print(name, took[name], flush=True)
-    if args.report:
-        from scripts.demo.report import report
-
-        report(args.work, args.out)
 
 
 if __name__ == "__main__":

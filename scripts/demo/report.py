@@ -1,7 +1,11 @@
-"""Measure the demo: `python -m scripts.demo.build --report` prints it and writes report.json beside the card."""
+"""Measure the demo: `python -m scripts.demo.report` prints it and writes report.json beside the card.
+
+It takes --out and --work, as the build does.
+"""
 
 from __future__ import annotations
 
+import argparse
 import gzip
 import json
 import random
@@ -177,3 +181,8 @@ def report(work: Path, out: Path) -> None:
         for feature, lines in snippets(out, result["crosscoder"][f"{side}_specific"][:40]):
             print(f"{side}-specific {feature}", *(f"    {line!r}" for line in lines), sep="\n")
     (out / "report.json").write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n")
+
+
+if __name__ == "__main__":
+    folders = build.folders(argparse.ArgumentParser(description="Measure the embedded demo.")).parse_args()
+    report(folders.work, folders.out)
