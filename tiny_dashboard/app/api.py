@@ -14,8 +14,9 @@ import numpy as np
 
 from tiny_dashboard.app.loading import Loading
 from tiny_dashboard.core.examples import ExampleSource
+from tiny_dashboard.core.prompts import EncodedText
 from tiny_dashboard.core.statistics import FeatureStats
-from tiny_dashboard.core.text import EncodedText, parse_features
+from tiny_dashboard.core.text import parse_features
 from tiny_dashboard.dashboards.offline import OfflineDashboard
 from tiny_dashboard.dashboards.online import Analysis, OnlineDashboard
 

@@ -13,7 +13,8 @@ import numpy as np
 from tiny_dashboard.app.api import Endpoints, bounded
 from tiny_dashboard.app.components import explain, note, save_js, token_view, url_js
 from tiny_dashboard.core.highlight import COLORS, Track, format_number, hex_color, passage_html, plain_text
-from tiny_dashboard.core.text import EncodedText, parse_features
+from tiny_dashboard.core.prompts import EncodedText
+from tiny_dashboard.core.text import parse_features
 
 _TYPED = ("highlight", "tooltip", "compute", "max_act")
 _MULTIPLE = "times its maximum"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import count, islice, pairwise
+from itertools import chain, count, islice, pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from tiny_dashboard.collect.state import Batch
-from tiny_dashboard.core.text import encode_text, special_ids
+from tiny_dashboard.core.prompts import encode_chat, encode_text
 
 READERS = {".parquet": "parquet", ".jsonl": "json", ".json": "json", ".txt": "text", ".text": "text", ".csv": "csv"}
 COLUMNS = ("text", "messages", "conversation", "conversations", "chat", "content")
@@ -135,37 +135,6 @@ def to_document(row: Any, number: int, column: str | None = None) -> str | list[
     return messages
 
 
-def encode_chat(messages: Sequence[Mapping[str, str]], tokenizer: Any) -> tuple[list[int], list[bool]]:
-    """Ids of a conversation in the tokenizer's chat template, and which of them the template wrote.
-
-    Raises:
-        ValueError: there is no chat template, or it refuses the conversation.
-    """
-    if not getattr(tokenizer, "chat_template", None):
-        raise ValueError(
-            "the corpus holds chats and the tokenizer has no chat template; pass the chat model's tokenizer"
-        )
-    try:
-        text = tokenizer.apply_chat_template(list(messages), tokenize=False)
-    except Exception as error:  # jinja's own errors, and what templates raise
-        raise ValueError(f"the chat template does not take this conversation: {error}") from error
-    how = {"return_offsets_mapping": tokenizer.is_fast, "verbose": False}
-    encoding = tokenizer(text, add_special_tokens=False, **how)
-    ids = list(encoding["input_ids"])
-    written = bytearray(b"\1" * len(text))
-    at = 0
-    for message in messages:
-        for content in (message["content"], message["content"].strip()):  # some templates strip
-            found = text.find(content, at)
-            if found >= 0:
-                at = found + len(content)
-                written[found:at] = bytes(len(content))
-                break
-    spans = encoding["offset_mapping"] if tokenizer.is_fast else [(0, 0)] * len(ids)
-    special = special_ids(tokenizer)
-    return ids, [i in special or (b > a and all(written[a:b])) for i, (a, b) in zip(ids, spans, strict=True)]
-
-
 @dataclass
 class Batches:
     """The batches of a corpus.
@@ -179,7 +148,8 @@ class Batches:
         one_per_document: a feature keeps only the best window of each document.
         mask_special: BOS, chat template and other special tokens do not count.
         column: where rows have several.
-        bos: whether a BOS stands before every window; None: where the tokenizer or the chat template writes one.
+        bos: whether a BOS stands before every window of a text, and is not stored; None: where the tokenizer writes
+            one. A chat begins as its template writes it: where that writes no BOS, no window has one.
         block_size: documents handled together.
         shard, num_shards: blocks `shard`, `shard + num_shards`, … only.
     """
@@ -198,12 +168,30 @@ class Batches:
     num_shards: int = 1
 
     def __post_init__(self) -> None:
-        self.n_short = self.n_documents = 0
+        self.n_documents = 0
         self.bos_id: Any = getattr(self.tokenizer, "bos_token_id", None)
         if self.bos and self.bos_id is None:
             raise ValueError("a BOS is asked for before every window, and the tokenizer has none; give bos=False")
         if self.bos is None:
-            self.bos = self.bos_id is not None and _writes_bos(self.tokenizer)
+            self.bos = self.bos_id is not None and list(self.tokenizer("x")["input_ids"])[:1] == [self.bos_id]
+        if self.bos and not self._template_writes_bos() and self._holds_chats():
+            self.bos = False
+
+    def _holds_chats(self) -> bool:
+        """Whether the first document is a conversation; an iterator keeps it."""
+        if not getattr(self.tokenizer, "chat_template", None):
+            return False
+        rows = self._rows()
+        first = next(rows, None)
+        if isinstance(self.corpus, Iterator):
+            self.corpus = chain([first], self.corpus)
+        return isinstance(to_document(first, 0, self.column), list)
+
+    def _template_writes_bos(self) -> bool:
+        try:
+            return encode_chat([{"role": "user", "content": "x"}], self.tokenizer).ids[:1] == [self.bos_id]
+        except ValueError:  # a template that wants more than this
+            return False
 
     def __len__(self) -> int:
         """Documents of the whole corpus; 0 where that is not known."""
@@ -277,17 +265,20 @@ class Batches:
             special: list[bool] = []
             try:
                 if isinstance(document, list):
-                    ids, special = encode_chat(document, self.tokenizer)
+                    _, ids, special = encode_chat(document, self.tokenizer)
                 elif document:
-                    _, ids, special = encode_text(document, self.tokenizer)
+                    _, ids, special = encode_text(document, self.tokenizer, bos=self.bos)
             except ValueError as error:
                 raise ValueError(f"document {number}: {error}") from error
-            if ids[:1] == [self.bos_id]:
+            if self.bos and ids and ids[0] != self.bos_id:
+                raise ValueError(
+                    f"document {number}: the chat template writes no BOS, and a BOS stands before every window of this "
+                    "run; give bos=False (--no-bos), or collect texts and chats apart"
+                )
+            if self.bos:
                 ids, special = ids[1:], special[1:]
             self.n_documents += 1
-            if len(ids) < 2:
-                self.n_short += 1
-            else:
+            if len(ids) >= 2:
                 yield number, ids, special if self.mask_special else [False] * len(ids)
 
     def _pack(self, documents: Iterator[tuple[int, list[int], list[bool]]]) -> list[Window]:
@@ -356,20 +347,6 @@ class Batches:
             continues=same and after is not None and after.doc == batch[-1].doc,
         )
         return TokenBatch(ids, is_token.long(), int(bool(self.bos)), windows, n_tokens=int(is_token.sum()), **place)
-
-
-def _writes_bos(tokenizer: Any) -> bool:
-    """Whether a BOS stands before a text or a chat, when nothing else is said.
-
-    The two may differ. What is stored without its BOS must say for all windows whether there was one.
-    """
-    if list(tokenizer("x")["input_ids"])[:1] == [tokenizer.bos_token_id]:
-        return True
-    try:
-        chat, _ = encode_chat([{"role": "user", "content": "x"}], tokenizer)
-    except ValueError:  # no template, or one that wants more than this
-        return False
-    return chat[:1] == [tokenizer.bos_token_id]
 
 
 def _text_hash(window: Window) -> int:

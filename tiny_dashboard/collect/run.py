@@ -97,7 +97,7 @@ class Run:
             "tokenizer": tokenizer.name_or_path or None,
             "context": batches.context,
             "packed": batches.packed,
-            "bos": "before every window, not stored" if batches.bos else "none",
+            "bos": batches.bos,  # before every window, not stored
             "masked": {"padding": True, "bos": True, "special": batches.mask_special, "outlier_norm": outlier_norm},
             "one_example_per_document": batches.one_per_document,
             "dtype": str(models[0].dtype).removeprefix("torch."),

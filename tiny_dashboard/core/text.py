@@ -1,4 +1,4 @@
-"""Text in and out: tokens -> what a person reads, a prompt -> the ids a model gets, "1, 5-9" -> feature numbers.
+"""Text in and out: tokens -> what a person reads, "1, 5-9" -> feature numbers.
 
 Tokens are read from their bytes: a piece of a byte-level vocabulary spells bytes in a printable alphabet, one of a
 SentencePiece vocabulary has ▁ for a space and `<0xNN>` for a byte, and `decode([id])` shows neither exactly.
@@ -10,7 +10,7 @@ import operator
 import re
 from collections.abc import Iterable, Sequence
 from functools import cache, lru_cache, partial
-from itertools import accumulate, chain, pairwise
+from itertools import chain, pairwise
 from typing import Any, NamedTuple, cast
 
 # The printable alphabet of byte-level BPE (bytes_to_unicode in openai/gpt-2's encoder.py): visible Latin-1 characters
@@ -37,21 +37,6 @@ class TokenTexts(NamedTuple):
 
     texts: list[str]
     chips: dict[int, str]
-
-
-class EncodedText(NamedTuple):
-    """A prompt as the model gets it.
-
-    Attributes:
-        text: the text behind the ids. `tokenizer(text)` gives these ids again, except where the chat template and
-            what the tokenizer adds by itself disagree (a template without the tokenizer's BOS, say).
-        ids: vocabulary ids, `[seq_len]`, with BOS where the tokenizer or the chat template puts one.
-        special: `[seq_len]`, True at BOS, other special tokens and what the chat template wrote around the turns.
-    """
-
-    text: str
-    ids: list[int]
-    special: list[bool]
 
 
 def token_texts(tokens: Sequence[int] | Sequence[str], tokenizer: Any = None) -> TokenTexts:
@@ -89,7 +74,7 @@ class TokenReader:
         self._literal = {token.content for token in added if token.special or in_model(token.content) is None}
         # Some tokenizers put a space of their own before a text, and some after each special token: it is not shown.
         special = next(iter(tokenizer.all_special_tokens), "")
-        self._prefix = tokenizer.convert_ids_to_tokens(_prefix_ids(tokenizer))
+        self._prefix = tokenizer.convert_ids_to_tokens(prefix_ids(tokenizer))
         self._adds_space = "".join(tokenizer.tokenize("x")).startswith(("▁", "Ġ"))
         self._adds_space_after_special = "".join(tokenizer.tokenize(special + "x")[1:]).startswith(("▁", "Ġ"))
 
@@ -111,7 +96,7 @@ class TokenReader:
     def _pieces(self, tokens: Any) -> tuple[list[str], bool]:
         """The pieces of ids or pieces, and whether the tokenizer knows them all."""
         if isinstance(tokens, str) or not isinstance(tokens, Iterable):
-            raise TypeError(f"tokens are a list of ids or of pieces, not {_show(tokens)}")
+            raise TypeError(f"tokens are a list of ids or of pieces, not {show_value(tokens)}")
         tokens = list(tokens)
         if all(isinstance(token, str) for token in tokens):
             return tokens, self._tokenizer is not None and all(map(self._knows, set(tokens)))
@@ -120,7 +105,7 @@ class TokenReader:
         except TypeError as error:
             other = next((token for token in tokens if not hasattr(token, "__index__")), tokens[0])
             raise TypeError(
-                f"tokens are all ids or all pieces, in one flat list; {_show(other)} is among them"
+                f"tokens are all ids or all pieces, in one flat list; {show_value(other)} is among them"
             ) from error
         if self._tokenizer is None:
             raise ValueError("token ids can be read only with their tokenizer: pass tokenizer=, or give token pieces")
@@ -133,7 +118,7 @@ class TokenReader:
         piece = self._tokenizer.convert_ids_to_tokens(token_id) if 0 <= token_id < end else None
         if piece is None:
             raise ValueError(
-                f"token id {_show(token_id)} is outside the tokenizer's vocabulary of {size} tokens: "
+                f"token id {show_value(token_id)} is outside the tokenizer's vocabulary of {size} tokens: "
                 "these ids were made with another tokenizer"
             )
         return piece
@@ -246,115 +231,11 @@ def _complete_characters(parts: list[str | bytes]) -> TokenTexts:
     return TokenTexts(texts, chips)
 
 
-def encode_text(
-    text: str, tokenizer: Any, *, chat: bool = False, generation_prompt: bool = False, bos: bool | None = None
-) -> EncodedText:
-    """Tokenise a prompt once, with BOS as the tokenizer adds it by itself, and never twice.
-
-    Args:
-        text: the prompt. With `chat`, "<eot>" separates turns, the user's first; a last assistant turn is left open.
-        tokenizer: a Hugging Face tokenizer, fast or slow.
-        chat: format the turns with the tokenizer's chat template.
-        generation_prompt: with `chat`, end with the header of the assistant's turn, where the last turn is the user's.
-        bos: whether a BOS stands first, whatever the tokenizer does: a dictionary is read as it was trained. A
-            tokenizer that has no BOS adds none.
-
-    Raises:
-        ValueError: the text is empty, has an empty turn or a lone surrogate, or the chat template is missing or fails.
-    """
-    if not isinstance(text, str):
-        raise TypeError(f"the text is a str, not {_show(text)}")
-    if not text:
-        raise ValueError("the text is empty: write some")
-    if surrogate := re.search("[\ud800-\udfff]", text):
-        raise ValueError(
-            f"character {surrogate.start()} is a lone surrogate ({surrogate[0]!r}), which no tokenizer takes: remove it"
-        )
-    prefix = "".join(tokenizer.convert_ids_to_tokens(_prefix_ids(tokenizer)))
-    maskable = special_ids(tokenizer)
-    if not chat:
-        plain = text.removeprefix(prefix)  # a BOS that was typed is the one that the tokenizer adds
-        # Not verbose: that a text is longer than the model reads is said, or handled, where the model is.
-        ids = list(tokenizer(plain, verbose=False)["input_ids"])
-        if not ids:
-            raise ValueError(f"the tokenizer makes no token of {_show(text)}: write more")
-        return _with_bos(EncodedText(plain, ids, [token in maskable for token in ids]), tokenizer, bos)
-    formatted, of_turn = _format_chat(text.split("<eot>"), tokenizer, generation_prompt)
-    how = {"return_offsets_mapping": tokenizer.is_fast, "verbose": False}
-    encoding = tokenizer(formatted, add_special_tokens=False, **how)
-    ids = list(encoding["input_ids"])
-    if tokenizer.is_fast:
-        spans = encoding["offset_mapping"]
-    else:
-        spans = pairwise(accumulate(map(len, token_texts(ids, tokenizer).texts), initial=0))
-    special = [
-        token in maskable or not any(of_turn[start : max(end, start + 1)])
-        for token, (start, end) in zip(ids, spans, strict=True)
-    ]
-    plain = formatted.removeprefix(prefix)
-    text = plain if list(tokenizer(plain, verbose=False)["input_ids"]) == ids else formatted
-    return _with_bos(EncodedText(text, ids, special), tokenizer, bos)
-
-
-def special_ids(tokenizer: Any) -> set[int]:
-    """Ids of the tokens that are no text: BOS, EOS, what marks the turns of a chat, …
-
-    An unknown word is text, unless one token serves as BOS and EOS too (GPT-2's).
-    """
-    special = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
-    special.update(tokenizer.all_special_ids)
-    return special - ({tokenizer.unk_token_id} - {tokenizer.bos_token_id, tokenizer.eos_token_id})
-
-
-def _with_bos(encoded: EncodedText, tokenizer: Any, bos: bool | None) -> EncodedText:
-    text, ids, special = encoded
-    token = tokenizer.bos_token_id
-    if bos is None or token is None or (ids[0] == token) == bos or ids == [token]:
-        return encoded
-    if bos:
-        return EncodedText(tokenizer.bos_token + text, [token, *ids], [True, *special])
-    return EncodedText(text, ids[1:], special[1:])
-
-
-def _prefix_ids(tokenizer: Any) -> list[int]:
+def prefix_ids(tokenizer: Any) -> list[int]:
     """What the tokenizer puts before a text by itself: BOS, as a rule."""
     bare = list(tokenizer("x", add_special_tokens=False)["input_ids"])
     full = list(tokenizer("x")["input_ids"])
     return next((full[:n] for n in range(len(full)) if full[n : n + len(bare)] == bare), [])
-
-
-def _format_chat(turns: list[str], tokenizer: Any, generation_prompt: bool) -> tuple[str, bytes]:
-    """The formatted conversation and, for each of its characters, 1 in a turn and 0 in what the template wrote."""
-    from jinja2 import TemplateError
-
-    if not getattr(tokenizer, "chat_template", None):
-        raise ValueError(
-            "the tokenizer has no chat template: turn chat formatting off, or take the chat model's tokenizer"
-        )
-    for number, turn in enumerate(turns, 1):
-        if not turn.strip():
-            raise ValueError(f"turn {number} of {len(turns)} is empty: write text on both sides of each <eot>")
-    answered = len(turns) % 2 == 0  # the last turn is the assistant's: it goes on
-
-    def render(contents: Iterable[str]) -> str:
-        return tokenizer.apply_chat_template(
-            [{"role": ("user", "assistant")[n % 2], "content": content} for n, content in enumerate(contents)],
-            tokenize=False,
-            continue_final_message=answered,
-            add_generation_prompt=generation_prompt and not answered,
-        )
-
-    try:
-        formatted = render(turns)
-        # Where did the turns go? Render them once more between marks. Some templates strip them.
-        mark = next(char for char in map(chr, range(0xE000, 0xF900)) if char not in formatted)
-        for contents in (turns, [turn.strip() for turn in turns]):
-            split = render(mark + content + mark for content in contents).split(mark)
-            if "".join(split) == formatted and len(split) % 2:
-                return formatted, b"".join(bytes([n % 2]) * len(part) for n, part in enumerate(split))
-    except (TemplateError, TypeError, ValueError) as error:
-        raise ValueError(f"the chat template does not take this conversation: {error}") from error
-    return formatted, b"\1" * len(formatted)  # the template rewrote a turn: only special tokens are told apart
 
 
 def parse_features(value: Any, n_features: int | None = None) -> list[int]:
@@ -375,14 +256,14 @@ def parse_features(value: Any, n_features: int | None = None) -> list[int]:
         text = re.sub(r"([0-9])\s*([-–])\s*(?=[0-9])", r"\1\2", text)
         entries = re.split(r"\s*,\s*|\s+", text) if text else []
         if "" in entries:
-            raise ValueError(f"{_show(value)} has a comma with no number beside it: write it as in 1, 2, 5-9")
+            raise ValueError(f"{show_value(value)} has a comma with no number beside it: write it as in 1, 2, 5-9")
     elif isinstance(value, Iterable) and not isinstance(value, bytes | dict):
         entries = list(value)
     else:
         entries = [] if value is None else [value]
     ranges = [_feature_range(_as_python(entry), n_features) for entry in entries]
     if sum(map(len, ranges)) - len(ranges) >= _MAX_RANGE:
-        raise ValueError(f"{_show(value)} asks for too many features: ask for at most {_MAX_RANGE:,} at once")
+        raise ValueError(f"{show_value(value)} asks for too many features: ask for at most {_MAX_RANGE:,} at once")
     return list(dict.fromkeys(chain.from_iterable(ranges)))
 
 
@@ -392,15 +273,15 @@ def _feature_range(entry: Any, n_features: int | None) -> range:
         # Twenty digits are too large already, and int() refuses some thousands of them.
         first, last = (int(digits.lstrip("0")[:20] or "0") for digits in (typed[1], typed[2] or typed[1]))
     elif isinstance(entry, str | bool) or not hasattr(entry, "__index__"):
-        raise ValueError(f"{_show(entry)} is not a feature number: write whole numbers, as in 1, 2, 5-9")
+        raise ValueError(f"{show_value(entry)} is not a feature number: write whole numbers, as in 1, 2, 5-9")
     else:
         first = last = operator.index(entry)
     top = _MAX_FEATURE if n_features is None else n_features - 1
     if not (0 <= first <= top and 0 <= last <= top):
         where = "feature numbers go" if n_features is None else f"this dictionary has {n_features} features,"
-        raise ValueError(f"feature {_show(entry)} does not exist: {where} from 0 to {top}")
+        raise ValueError(f"feature {show_value(entry)} does not exist: {where} from 0 to {top}")
     if last < first:
-        raise ValueError(f"{_show(entry)} ends before it begins: write {last}-{first}")
+        raise ValueError(f"{show_value(entry)} ends before it begins: write {last}-{first}")
     return range(first, last + 1)
 
 
@@ -409,7 +290,7 @@ def _as_python(value: Any) -> Any:
     return value.tolist() if hasattr(value, "tolist") else value
 
 
-def _show(value: Any) -> str:
+def show_value(value: Any) -> str:
     """A value inside an error message, never longer than it helps."""
     try:
         text = repr(value)

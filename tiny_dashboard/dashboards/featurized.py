@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tiny_dashboard.core.highlight import Color, Track
-from tiny_dashboard.core.text import EncodedText, encode_text
+from tiny_dashboard.core.prompts import EncodedText, encode_text
 from tiny_dashboard.dashboards.online import OnlineDashboard
 from tiny_dashboard.dictionaries import Dictionary
 from tiny_dashboard.models.decoder import DecoderView

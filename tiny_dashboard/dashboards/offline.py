@@ -14,9 +14,10 @@ from tiny_dashboard.core.card import card_html
 from tiny_dashboard.core.examples import Example, ExampleSource, SourceInfo, check_example, check_feature
 from tiny_dashboard.core.files import write_text
 from tiny_dashboard.core.highlight import Color, Html, Passage, Track, examples_html, page, scale_limit, share_scale
+from tiny_dashboard.core.prompts import special_ids
 from tiny_dashboard.core.static import assets
 from tiny_dashboard.core.statistics import FeatureStats
-from tiny_dashboard.core.text import TokenReader, special_ids
+from tiny_dashboard.core.text import TokenReader
 from tiny_dashboard.hub import load_tokenizer
 
 
@@ -130,7 +131,8 @@ class OfflineDashboard:
                     "this example's tokens are not in the tokenizer's vocabulary, so a model cannot read them"
                 )
         bos = getattr(self.tokenizer, "bos_token_id", None)
-        if bos is not None and self.info.extra.get("bos", "none") != "none":
+        # Datasets of before 0.8 have a sentence for True, and "none".
+        if bos is not None and self.info.extra.get("bos", False) not in (False, "none"):
             known = [bos, *known]
         return known, [i in self._special for i in known]
 
