@@ -18,6 +18,7 @@ from transformers import AutoModelForCausalLM, Gemma2Config, LlamaConfig, PreTra
 
 from tiny_dashboard.collect.corpus import Batches
 from tiny_dashboard.collect.run import Run
+from tiny_dashboard.collect.settings import CollectSettings
 from tiny_dashboard.dictionaries import load_dictionary
 from tiny_dashboard.models.activations import get_activations
 from tiny_dashboard.models.featurizer import Featurizer
@@ -89,8 +90,9 @@ def make_featurizer(kind: str, n_features: int, device: str) -> Featurizer:
 def make_run(
     featurizer: Featurizer, corpus: list[str], folder: str, *, batch_size: int = 32, context: int = 128
 ) -> Run:
-    batches = Batches(corpus, featurizer.tokenizer, context=context, batch_size=batch_size)
-    return Run(featurizer, batches, Path(folder) / "out", 20, 10, 10.0, None, None)
+    settings = CollectSettings(context=context, batch_size=batch_size, checkpoint_minutes=1e9)
+    batches = Batches.of(settings, corpus, featurizer.tokenizer, None)
+    return Run(featurizer, batches, Path(folder) / "out", settings)
 
 
 @torch.no_grad()
@@ -120,11 +122,11 @@ def speed(kind: str, n_features: int, device: str, n_tokens: int, batch_size: in
             before = bare(featurizer, batches)
             run = make_run(featurizer, corpus, folder, batch_size=batch_size)
             start = time.perf_counter()
-            run.go(1e9)
+            run.go()
             run.state.total.cpu()
             times.append((time.perf_counter() - start, before))
-            active = float(run.state.histogram.sum()) / run.at["n_tokens"]
-        tokens, seconds = run.at["n_seen"], median(taken for taken, _ in times)
+            active = float(run.state.histogram.sum()) / run.at.n_tokens
+        tokens, seconds = run.at.n_seen, median(taken for taken, _ in times)
         ratios = sorted(before / taken for taken, before in times)
         print(
             f"{kind}, {n_features:,} features, {device}, {tokens:,} tokens, {active:.0f} active: "
@@ -149,8 +151,8 @@ before = peak()
 with tempfile.TemporaryDirectory() as folder:
     run = make_run(featurizer, corpus, folder, context=64, batch_size=16)
     start = time.perf_counter()
-    run.go(1e9)
-    print(json.dumps([peak() - before, run.state.n_bytes, run.at["n_seen"] / (time.perf_counter() - start)]))
+    run.go()
+    print(json.dumps([peak() - before, run.state.n_bytes, run.at.n_seen / (time.perf_counter() - start)]))
 """
 
 

@@ -65,7 +65,7 @@ def test_any_part_may_be_missing(left_out):
     known = {f.name: getattr(FULL, f.name) for f in fields(FeatureStats)} | {left_out: default}
     card = card_html(FeatureStats(**known))
     assert "None" not in card and "nan" not in card
-    assert len(card) < len(card_html(FULL)) or left_out in ("n_active", "peak_tokens", "model_shares")
+    assert len(card) < len(card_html(FULL)) or left_out in ("n_active", "peak_tokens")
     alone = card_html(FeatureStats(1, **{left_out: getattr(FULL, left_out)}))
     assert parse(alone).one("div", "td-card") and "None" not in alone
 

@@ -84,22 +84,6 @@ def test_equals_sorting_everything(setup, corpus, tmp_path):
             assert dict(stats.peak_tokens)[peaks[0]] == peaks.count(peaks[0])
             assert stats.decoder_norms == pytest.approx(setup[1].decoder([feature])[0].norm(dim=-1).tolist())
             assert len(stats.top_logits) == 2 and len(stats.top_logits[0]) == 10
-            check_shares(setup, corpus, top, feature, stats.model_shares)
-
-
-def check_shares(setup, corpus, top, feature, found):
-    """The mean over the examples' peaks of each model's positive part of the pre-activation."""
-    pair, dictionary, _ = setup
-    shares = []
-    for example in top:
-        with torch.no_grad():
-            ids = torch.tensor([[0, *example.token_ids]])
-            states = [model(ids, output_hidden_states=True).hidden_states[LAYER + 1][0, 1:] for model in pair]
-        peak = int(np.nanargmax(example.activations))
-        parts = [float(x[peak] @ row) for x, row in zip(states, dictionary.encoder[[feature]][0])]
-        parts = [max(part, 0.0) for part in parts]
-        shares.append([part / sum(parts) for part in parts])
-    np.testing.assert_allclose(found, np.mean(shares, 0), atol=1e-4)
 
 
 def test_runs_are_bit_identical(setup, corpus, tmp_path):

@@ -48,6 +48,7 @@ def die_after(n_steps):
     collect_saved.os.fsync = dying(os.fsync)
     Path.rename = dying(Path.rename)
     Path.mkdir = dying(Path.mkdir)
+    Path.replace = dying(Path.replace)
     Path.write_text = dying(Path.write_text)
     collect_saved.shutil.rmtree = dying(collect_saved.shutil.rmtree)
 

@@ -10,8 +10,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tiny_dashboard.collect.saved import load_meta, merge_parts, save_state
-from tiny_dashboard.collect.state import Batch, State, bin_edges
+from tiny_dashboard.collect.saved import load_meta, merge_parts, write_state
+from tiny_dashboard.collect.state import State, Windows, bin_edges
 
 torch.set_num_threads(1)
 D, T, K, S = 5, 4, 3, 4
@@ -67,8 +67,8 @@ def feed(state: State, documents, sizes=(3,), *, sparse=False) -> State:
             codes[i, n:] = 9.0  # padding must not count
         docs = [w.doc for w in windows]
         groups = [0, *itertools.accumulate(int(a != b) for a, b in itertools.pairwise(docs))]
-        batch = Batch(
-            windows=torch.tensor([w.id for w in windows]),
+        batch = Windows(
+            ids=torch.tensor([w.id for w in windows]),
             texts=torch.tensor([text_key(w) for w in windows]),
             tokens=tokens,
             keep=keep,
@@ -180,7 +180,7 @@ def test_sample_is_uniform_over_documents():
     state = State.empty(2000, K, S, T)
     codes = torch.ones(40, 3, 2000)
     windows = [d[0] for d in documents]
-    batch = Batch(
+    batch = Windows(
         torch.tensor([w.id for w in windows]),
         torch.arange(40),
         torch.tensor([w.tokens for w in windows]).int(),
@@ -199,8 +199,9 @@ def test_saved_states_merge_like_states(tmp_path, monkeypatch):
     documents = [[Window(doc, 0, [doc % 3, 1], [True, True], doc % 2)] for doc in range(9)]
     for i in range(3):
         state = feed(empty(), documents[i::3])
-        save_state(tmp_path / str(i), state.parts(), {"shard": i})
-    assert load_meta(tmp_path / "1") == {"shard": 1}
+        (tmp_path / str(i)).mkdir()
+        write_state(tmp_path / str(i), state.parts(), {"shard": i})
+    assert load_meta(tmp_path / "1")["shard"] == 1
     merged = list(merge_parts([tmp_path / str(i) for i in (2, 0, 1)]))
     assert [part.first for part in merged] == [0, 2, 4]
     whole = bits(feed(empty(), documents))
@@ -212,7 +213,7 @@ def test_nan_is_an_error():
     state = empty()
     codes = torch.zeros(1, 2, D)
     codes[0, 1, 3] = math.nan
-    batch = Batch(*(torch.tensor([0]),) * 2, torch.zeros(1, 2).int(), torch.ones(1, 2).bool(), torch.tensor([0]))
+    batch = Windows(*(torch.tensor([0]),) * 2, torch.zeros(1, 2).int(), torch.ones(1, 2).bool(), torch.tensor([0]))
     for arriving in (codes.flatten(0, 1).to_sparse(), codes):
         with pytest.raises(ValueError, match="NaN or infinite"):
             state.add(arriving, batch)

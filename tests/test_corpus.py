@@ -85,7 +85,7 @@ def test_windows_hold_every_token_once(setup, packed):
     for batch in batches.iterate():
         assert batch.ids.numel() <= 3 * CONTEXT
         assert (batch.ids[:, 0] == setup[2].bos_token_id).all()
-        for row, window in zip(batch.windows.tokens, batch.windows.windows.tolist()):
+        for row, window in zip(batch.windows.tokens, batch.windows.ids.tolist()):
             seen.append((window, row[row >= 0].tolist()))
     content = []
     for document in corpus:
@@ -297,7 +297,7 @@ def test_memory_bounds_the_features_encoded_at_once(setup, tmp_path, monkeypatch
     asked.clear()
     from tiny_dashboard.collect.state import State
 
-    size = State.empty(24, 4, 3, CONTEXT, 2).n_bytes
+    size = State.empty(24, 4, 3, CONTEXT).n_bytes
     small = open_examples(collect(setup, corpus, tmp_path / "small", memory=size + 16 * 3 * CONTEXT * 7))
     assert max(n for n in asked if n) == 7
     for feature in whole:

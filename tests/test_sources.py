@@ -118,7 +118,7 @@ def test_sqlite_files_that_cannot_be_read_say_why(tmp_path):
         ("empty.db", ValueError, "empty"),
         ("text.db", ValueError, "not a SQLite database"),
         ("", ValueError, "not a file"),
-        ("cut.db", ValueError, "is the file whole"),
+        ("cut.db", ValueError, "is cut short"),
     ]:
         with pytest.raises(kind, match=message):
             list(SqliteJsonExamples(tmp_path / name).values())
@@ -394,3 +394,19 @@ def test_any_examples_survive_the_round_trip(tmp_path_factory, rows):
     rows = {f: sorted(rows[f], key=lambda e: -e.max_activation) for f in sorted(rows)}
     write_dataset(folder, rows.items())
     assert {f: plain(v) for f, v in open_examples(folder).items()} == {f: plain(v) for f, v in rows.items()}
+
+
+def test_a_database_that_is_cut_short_is_refused(tmp_path):
+    path = tmp_path / "whole.db"
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("CREATE TABLE data_table (key INTEGER PRIMARY KEY, examples TEXT)")
+        rows = json.dumps([[1.0, ["a"] * 50, [1.0] * 50]])
+        db.executemany("INSERT INTO data_table VALUES (?, ?)", [(i, rows) for i in range(100)])
+        db.commit()
+    whole = path.read_bytes()
+    for missing in (1, 4096, len(whole) // 2):
+        cut = tmp_path / f"{missing}.db"
+        cut.write_bytes(whole[:-missing])
+        with pytest.raises(ValueError, match=rf"{missing}\.db is cut short: {missing:,} bytes of it are missing"):
+            open_examples(cut)
+    assert len(open_examples(path)) == 100

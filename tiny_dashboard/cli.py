@@ -16,6 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from tiny_dashboard import __version__
+from tiny_dashboard.collect.settings import CollectSettings
 from tiny_dashboard.config import DashboardConfig
 
 LOOKED_AT = 64  # features that `info` counts the examples of, where the source does not say how many it has
@@ -74,6 +75,7 @@ def with_options(settings: Mapping[str, tuple[Any, str]], flags: Mapping[str, st
         options = []
         for name, (kind, says) in settings.items():
             flag = flags.get(name, "--" + name.replace("_", "-"))
+            flag += f"/--no-{flag[2:]}" if "bool" in str(kind) else ""
             metavar = {"--model": "M", "--which": "KEY=VALUE", "--tokenizer": "T"}.get(flag)
             many = "tuple" in str(kind) or "Mapping[str" in str(kind)
             plain = next((k for k in (int, float, bool) if k.__name__ in str(kind)), str)
@@ -195,71 +197,37 @@ def convert(
 
 
 @cli.command()
+@with_options(
+    {name: option for name, option in CollectSettings.options().items() if name not in ("metadata", "dtype")}
+    | {"memory": ("float", "Gigabytes for the state and the codes of a batch.")},
+    flags={"hook_point": "--hook", "max_tokens": "--tokens", "checkpoint_minutes": "--save-every"},
+)
 def collect(
     dictionary: Annotated[str, typer.Option(metavar="SRC", help="SAE, transcoder or crosscoder.")],
     corpus: Annotated[str, typer.Option(metavar="SRC", help="Texts or chats: a file, a folder or a Hub dataset id.")],
     out: Out,
     model: Models = None,
-    layer: Layer = None,
-    hook: Hook = None,
-    tokenizer: Tokenizer = None,
-    which: Which = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, …")] = "auto",
-    column: Annotated[str | None, typer.Option(help="Column of the corpus that holds the text or the chat.")] = None,
-    subset: Annotated[str | None, typer.Option(help="Subset of the corpus, where a Hub dataset has several.")] = None,
-    split: Annotated[str, typer.Option(help="Split of the corpus.")] = "train",
-    top_k: Annotated[int, typer.Option(help="Examples for each feature.")] = 20,
-    samples: Annotated[int, typer.Option(help="Further examples, drawn from all strengths.")] = 10,
-    context: Annotated[int, typer.Option(help="Tokens that a model sees at once.")] = 128,
-    tokens: Annotated[int | None, typer.Option(metavar="N", help="Stop after so many tokens.")] = None,
-    batch_size: Annotated[int, typer.Option(help="Windows in a batch.")] = 32,
-    packed: Annotated[bool, typer.Option("--packed", help="Fill windows over the ends of documents.")] = False,
-    bos: Annotated[
-        bool | None, typer.Option("--bos/--no-bos", help="BOS before every window; else as the dictionary says.")
-    ] = None,
-    outlier_norm: Annotated[float, typer.Option(help="Leave out tokens of so many median norms; 0: none.")] = 10,
-    memory: Annotated[float | None, typer.Option(metavar="GB", help="Gigabytes for state and codes.")] = None,
-    shard: Annotated[int, typer.Option(metavar="I", help="Which part of the corpus, from 0.")] = 0,
-    num_shards: Annotated[int, typer.Option(metavar="N", help="In how many parts.")] = 1,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on where a run stopped.")] = False,
-    save_every: Annotated[float, typer.Option(metavar="MINUTES", help="How often a run saves where it is.")] = 10,
     ray: Annotated[bool, typer.Option("--ray", help="Run the shards on a Ray cluster; always resumes.")] = False,
     gpus: Annotated[float, typer.Option(help="GPUs of one Ray worker.")] = 0,
+    **given: Any,
 ) -> None:
     """Find the strongest examples of every feature over a corpus."""
     if not model:
         raise UsageError("name the model with --model, or base and chat with --model twice")
-    if ray and (shard or num_shards == 1):
+    if ray and ("shard" in given or given.get("num_shards", 1) == 1):
         raise UsageError("--ray runs all shards: give --num-shards, several for each worker, and no --shard")
-    options: dict[str, Any] = {
-        "layer": layer,
-        "hook_point": hook,
-        "tokenizer": tokenizer,
-        "which": _pairs(which or ()),
-        "device": device,
-        "column": column,
-        "subset": subset,
-        "split": split,
-        "top_k": top_k,
-        "samples": samples,
-        "context": context,
-        "max_tokens": tokens,
-        "batch_size": batch_size,
-        "packed": packed,
-        "bos": bos,
-        "outlier_norm": outlier_norm or None,
-        "checkpoint_minutes": save_every,
-        "memory": None if memory is None else memory * 1e9,
-        "num_shards": num_shards,
-    }
+    if "memory" in given:
+        given["memory"] *= 1e9
+    if given.get("outlier_norm") == 0:
+        given["outlier_norm"] = None
     if ray:
         from tiny_dashboard.collect.ray import collect_on_ray
 
-        print(collect_on_ray(model, dictionary, corpus, out, gpus=gpus, **options))
+        print(collect_on_ray(model, dictionary, corpus, out, gpus=gpus, **given))
     else:
         from tiny_dashboard.collect import collect_examples
 
-        print(collect_examples(model, dictionary, corpus, out, shard=shard, resume=resume, **options))
+        print(collect_examples(model, dictionary, corpus, out, **given))
 
 
 @cli.command()

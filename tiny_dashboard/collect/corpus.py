@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import chain, count, islice, pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from tiny_dashboard.collect.state import Batch
+from tiny_dashboard.collect.settings import CollectSettings
+from tiny_dashboard.collect.state import Windows
 from tiny_dashboard.core.prompts import encode_chat, encode_text
 
 READERS = {".parquet": "parquet", ".jsonl": "json", ".json": "json", ".txt": "text", ".text": "text", ".csv": "csv"}
@@ -49,7 +50,7 @@ class TokenBatch(NamedTuple):
     ids: Tensor
     attention: Tensor
     n_prefix: int
-    windows: Batch
+    windows: Windows
     block: int
     step: int
     n_tokens: int
@@ -166,6 +167,12 @@ class Batches:
     block_size: int = 256
     shard: int = 0
     num_shards: int = 1
+
+    @classmethod
+    def of(cls, settings: CollectSettings, corpus: Any, tokenizer: Any, bos: bool | None) -> Batches:
+        """Those of a collection's settings."""
+        own = {f.name for f in fields(cls)} - {"corpus", "tokenizer", "bos"}
+        return cls(corpus, tokenizer, bos=bos, **{name: getattr(settings, name) for name in own})
 
     def __post_init__(self) -> None:
         self.n_documents = 0
@@ -337,8 +344,8 @@ class Batches:
         # Without the limit of one for a document each window counts as a document of its own.
         changes = [not self.one_per_document or a.doc != b.doc for a, b in pairwise(batch)]
         same = self.one_per_document
-        windows = Batch(
-            windows=torch.tensor([w.doc << 32 | w.start for w in batch]),
+        windows = Windows(
+            ids=torch.tensor([w.doc << 32 | w.start for w in batch]),
             texts=torch.tensor([_text_hash(w) for w in batch]),
             tokens=tokens,
             keep=keep,

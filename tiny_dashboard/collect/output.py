@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -11,9 +10,10 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from tiny_dashboard.collect.saved import LINES, RUNNING, load_meta, load_parts, merge_parts, save_state
+from tiny_dashboard.collect.saved import DECODER_FILE, STATE_SUFFIX, load_meta, load_parts, merge_parts, write_state
 from tiny_dashboard.collect.state import FIXED_POINT, State, bin_edges
 from tiny_dashboard.core.examples import Example
+from tiny_dashboard.core.files import check_is_new, whole_folder, working_folder
 from tiny_dashboard.core.statistics import FeatureStats
 from tiny_dashboard.core.text import TokenReader
 from tiny_dashboard.hub import load_tokenizer
@@ -75,14 +75,13 @@ def merge(shards: Sequence[str | Path], out: str | Path, *, tokenizer: Any = Non
         ValueError: shards are missing, come twice, or were made with different settings.
     """
     out, folders = Path(out).absolute(), [Path(shard) for shard in shards]
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise FileExistsError(f"{out} exists already; name another folder, or remove it first")
+    check_is_new(out)
     saved = []
     for folder in folders:
         try:
             saved.append(load_meta(folder))
         except (FileNotFoundError, NotADirectoryError):
-            running = folder.with_name(folder.name + RUNNING).exists()
+            running = folder.with_name(folder.name + STATE_SUFFIX).exists()
             hint = " (it is not finished: run that shard again with --resume)" if running else ""
             raise FileNotFoundError(f"{folder} is no shard of a collection{hint}") from None
     if not saved:
@@ -103,22 +102,18 @@ def merge(shards: Sequence[str | Path], out: str | Path, *, tokenizer: Any = Non
     merged = {"settings": first["settings"], "shards": numbers, "at": at, "meta": first["meta"]}
     carrier = folders[saved.index(first)]  # shard 0, where it is among them, has what the decoder says
     if partial:
-        with (carrier / LINES).open(encoding="utf-8") as lines:
-            save_state(out, merge_parts(folders), merged, lines)
+        with (carrier / DECODER_FILE).open(encoding="utf-8") as lines, whole_folder(out) as folder:
+            write_state(folder, merge_parts(folders), merged, lines)
         return out
     if tokenizer is None or isinstance(tokenizer, str | Path):
         name = tokenizer or first["meta"].get("tokenizer")
         if name is None:
             raise ValueError("the shards do not name their tokenizer; give tokenizer=")
         tokenizer = load_tokenizer(name)
-    state = out.with_name(out.name + ".merging")  # on the disk, since the dataset is written in two passes
-    try:
-        save_state(state, merge_parts(folders), merged)
-        with (carrier / LINES).open(encoding="utf-8") as lines:
-            said = (FeatureStats(**json.loads(line)) for line in lines)
-            return write_examples(out, lambda: load_parts(state), merged, tokenizer, said)
-    finally:
-        shutil.rmtree(state, ignore_errors=True)
+    with working_folder(out) as state, (carrier / DECODER_FILE).open(encoding="utf-8") as lines:
+        write_state(state, merge_parts(folders), merged)  # on the disk, since the dataset is written in two passes
+        said = (FeatureStats(**json.loads(line)) for line in lines)
+        return write_examples(out, lambda: load_parts(state), merged, tokenizer, said)
 
 
 def _examples(part: State, pieces: Callable[[list[int]], list[str]] | None) -> Iterator[tuple[int, list[Example]]]:
@@ -157,7 +152,6 @@ def _stats(part: State, n_tokens: int, tokenizer: Any) -> Iterator[FeatureStats]
     value, window_rows, tokens = (part.top.tensors[name].cpu() for name in ("value", "rows", "tokens"))
     peaks = tokens.gather(2, window_rows.nan_to_num(0).argmax(2, keepdim=True)).squeeze(2)  # [D, K]
     reader = TokenReader(tokenizer)
-    shares = part.top.shares.cpu()
     for i, histogram in enumerate(histograms):
         n_active = int(histogram.sum())
         filled = histogram.nonzero().flatten().tolist()
@@ -173,5 +167,4 @@ def _stats(part: State, n_tokens: int, tokenizer: Any) -> Iterator[FeatureStats]
             histogram=histogram[bins].tolist(),
             histogram_edges=edges[bins.start : bins.stop + 1] if filled else (),
             peak_tokens=[(reader.read([token, token]).texts[1], count) for token, count in common],
-            model_shares=shares[i][held].mean(0).tolist() if n_active and shares.shape[2] else (),
         )

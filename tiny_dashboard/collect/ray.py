@@ -9,7 +9,9 @@ from typing import Any
 
 from tqdm import tqdm
 
-from tiny_dashboard.collect import collect_examples, merge
+from tiny_dashboard.collect.collecting import collect_examples
+from tiny_dashboard.collect.output import merge
+from tiny_dashboard.core.files import own_folder
 
 MERGE_AT_ONCE = 8
 
@@ -49,11 +51,10 @@ def collect_on_ray(
     try:
         import ray
     except ImportError as error:
-        raise ImportError("collecting on a cluster needs Ray: pip install 'tiny-dashboard[ray]'") from error
-    given = {"dictionary": dictionary, "corpus": corpus, "tokenizer": tokenizer or ""}
-    for what, value in [*given.items(), *(("models", m) for m in ([models] if isinstance(models, str) else models))]:
-        if not isinstance(value, str | Path):
-            raise TypeError(f"{what} must be given by name, so that each worker loads it; got {type(value).__name__}")
+        raise ImportError("collecting on a cluster needs Ray: install tiny-dashboard with [ray]") from error
+    models = [models] if isinstance(models, str) else models
+    _check_named(("dictionary", dictionary), ("corpus", corpus), ("tokenizer", tokenizer or ""))
+    _check_named(*(("models", model) for model in models))
     out = Path(out).absolute()
     folder = out.with_name(out.name + ".shards")
     started = not ray.is_initialized()
@@ -73,21 +74,32 @@ def collect_on_ray(
         return str(merge(parts, where, partial=True))
 
     try:
-        waiting = [shard.remote(number) for number in range(num_shards)]
-        parts = list(waiting)
-        with tqdm(total=num_shards, unit="shard", disable=None, desc="collect") as bar:
-            while waiting:
-                done, waiting = ray.wait(waiting)
-                ray.get(done)  # raises what a shard raised
-                bar.update(len(done))
-        level = 0
-        while len(parts) > MERGE_AT_ONCE:
-            groups = [parts[i : i + MERGE_AT_ONCE] for i in range(0, len(parts), MERGE_AT_ONCE)]
-            parts = [join.remote(str(folder / f"merge-{level}-{i}"), *group) for i, group in enumerate(groups)]
-            level += 1
-        merge(ray.get(parts), out, tokenizer=tokenizer)
-        shutil.rmtree(folder, ignore_errors=True)
+        with own_folder(folder):
+            parts = [shard.remote(number) for number in range(num_shards)]
+            _wait(ray, parts)
+            level = 0
+            while len(parts) > MERGE_AT_ONCE:
+                groups = [parts[i : i + MERGE_AT_ONCE] for i in range(0, len(parts), MERGE_AT_ONCE)]
+                parts = [join.remote(str(folder / f"merge-{level}-{i}"), *group) for i, group in enumerate(groups)]
+                level += 1
+            merge(ray.get(parts), out, tokenizer=tokenizer)
+            shutil.rmtree(folder, ignore_errors=True)
         return out
     finally:
         if started:
             ray.shutdown()
+
+
+def _check_named(*given: tuple[str, Any]) -> None:
+    for what, value in given:
+        if not isinstance(value, str | Path):
+            raise TypeError(f"{what} must be given by name, so that each worker loads it; got {type(value).__name__}")
+
+
+def _wait(ray: Any, waiting: list[Any]) -> None:
+    """Until all shards are done; raises what a shard raised."""
+    with tqdm(total=len(waiting), unit="shard", disable=None, desc="collect") as bar:
+        while waiting:
+            done, waiting = ray.wait(waiting)
+            ray.get(done)
+            bar.update(len(done))

@@ -23,14 +23,14 @@ FIXED_POINT = 2.0**24  # sums are integers of this fraction: exact in any order
 PART_FEATURES = 4096  # features in one file of a saved state, which is what merging holds in memory
 ROWS_AT_ONCE = 32_768
 
-Payload = Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
+Payload = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
-class Batch(NamedTuple):
+class Windows(NamedTuple):
     """What `State.add` must know of a batch of windows; documents are contiguous, their windows in order.
 
     Attributes:
-        windows: ids, `[batch]`.
+        ids: of the windows, `[batch]`.
         texts: hash of the window's tokens, `[batch]`.
         tokens: token ids, -1 for padding, `[batch, seq]` int32.
         keep: positions that count, `[batch, seq]`.
@@ -38,7 +38,7 @@ class Batch(NamedTuple):
         resumed, continues: the first / last document has windows in the batch before / after.
     """
 
-    windows: Tensor
+    ids: Tensor
     texts: Tensor
     tokens: Tensor
     keep: Tensor
@@ -46,7 +46,7 @@ class Batch(NamedTuple):
     resumed: bool = False
     continues: bool = False
 
-    def to(self, device: Any) -> Batch:
+    def to(self, device: Any) -> Windows:
         """The same on another device."""
         moved: dict[str, Any] = {
             name: value.to(device, non_blocking=True)
@@ -72,18 +72,17 @@ class Slots:
     """The best windows of each feature, in fixed places, so that only new ones are written.
 
     Args:
-        tensors: value [D, K] float32, window and text [D, K] int64, rows [D, K, T] float16, tokens [D, K, T] int32,
-            shares [D, K, M] float32.
+        tensors: value [D, K] float32, window and text [D, K] int64, rows [D, K, T] float16, tokens [D, K, T] int32.
         sample: the order is that of a hash, else that of the value.
     """
 
     def __init__(self, tensors: dict[str, Tensor], *, sample: bool = False) -> None:
         self.tensors, self.sample = tensors, sample
         self.value, self.window, self.text = tensors["value"], tensors["window"], tensors["text"]
-        self.rows, self.tokens, self.shares = tensors["rows"], tensors["tokens"], tensors["shares"]
+        self.rows, self.tokens = tensors["rows"], tensors["tokens"]
 
     @classmethod
-    def empty(cls, features: int, slots: int, length: int, models: int, device: Any, *, sample: bool = False) -> Slots:
+    def empty(cls, features: int, slots: int, length: int, device: Any, *, sample: bool = False) -> Slots:
         """Slots for `slots` windows of at most `length` tokens."""
 
         def zeros(*shape: int, dtype: torch.dtype) -> Tensor:
@@ -95,7 +94,6 @@ class Slots:
             "text": zeros(dtype=torch.int64),
             "rows": zeros(length, dtype=torch.float16),
             "tokens": zeros(length, dtype=torch.int32),
-            "shares": zeros(models, dtype=torch.float32),
         }
         return cls(tensors, sample=sample)
 
@@ -117,7 +115,7 @@ class Slots:
         Args:
             value: `[D, B]`; 0 or less: not a candidate.
             window, text: `[B]` or `[D, B]`.
-            payload: `(features [n], columns [n]) -> rows [n, seq], tokens [n, seq], shares [n, M]` of the winners.
+            payload: `(features [n], columns [n]) -> rows [n, seq], tokens [n, seq]` of the winners.
             first: the number of the first feature, when this is a view.
         """
         n_slots = self.value.shape[1]
@@ -150,7 +148,7 @@ class Slots:
         for at in range(0, len(row), ROWS_AT_ONCE):
             part = slice(at, at + ROWS_AT_ONCE)
             feature, source, target = touched[row[part]], column[part], slot[part]
-            rows, tokens, shares = payload(feature, source)
+            rows, tokens = payload(feature, source)
             length = rows.shape[1]
             self.value[feature, target] = value[feature, source]
             self.window[feature, target] = window[feature, source]
@@ -159,13 +157,12 @@ class Slots:
             self.rows[feature, target, length:] = 0
             self.tokens[feature, target, :length] = tokens
             self.tokens[feature, target, length:] = -1
-            self.shares[feature, target] = shares
 
     def insert_slots(self, other: Slots, first: int = 0) -> None:
         """Let the windows of other slots compete."""
 
-        def payload(feature: Tensor, column: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-            return other.rows[feature, column], other.tokens[feature, column], other.shares[feature, column]
+        def payload(feature: Tensor, column: Tensor) -> tuple[Tensor, Tensor]:
+            return other.rows[feature, column], other.tokens[feature, column]
 
         self.insert(other.value, other.window, other.text, payload, first)
 
@@ -199,16 +196,14 @@ class State:
         self.top, self.sample, self.open = parts["top"], parts["sample"], parts["open"]
 
     @classmethod
-    def empty(
-        cls, n_features: int, top_k: int, n_samples: int, length: int, n_models: int = 0, device: Any = "cpu"
-    ) -> State:
-        """A state that has seen nothing. `n_models`: of how many models the share is kept; 0 for none."""
+    def empty(cls, n_features: int, top_k: int, n_samples: int, length: int, device: Any = "cpu") -> State:
+        """A state that has seen nothing."""
         tensors = {
             "histogram": torch.zeros(n_features, N_BINS, dtype=torch.int64, device=device),
             "total": torch.zeros(n_features, dtype=torch.int64, device=device),
         }
         for kind, slots in (("top", top_k), ("sample", n_samples), ("open", 1)):
-            made = Slots.empty(n_features, slots, length, n_models, device)
+            made = Slots.empty(n_features, slots, length, device)
             tensors |= {f"{kind}.{name}": tensor for name, tensor in made.tensors.items()}
         return cls(tensors)
 
@@ -238,14 +233,13 @@ class State:
         for low in range(0, self.n_features, PART_FEATURES):
             yield self.view(low, low + PART_FEATURES).arrange()
 
-    def add(self, codes: Tensor, batch: Batch, share: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None) -> None:
+    def add(self, codes: Tensor, batch: Windows) -> None:
         """Take in the activations of one batch of windows.
 
         Args:
             codes: `[batch, seq, n_features]`; positions that do not count are set to 0 in place, and kept as NaN. Codes
                 that arrive sparse, `[batch * seq, n_features]` in COO layout, stay sparse, and give the same bits.
-            batch: see `Batch`.
-            share: `(window [n], position [n], feature [n]) -> [n, n_models]`, each model's share at that token.
+            batch: see `Windows`.
 
         Raises:
             ValueError: an activation is NaN or infinite.
@@ -265,11 +259,10 @@ class State:
 
         masked = ~batch.keep & (batch.tokens >= 0)
 
-        def payload(feature: Tensor, window: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        def payload(feature: Tensor, window: Tensor) -> tuple[Tensor, Tensor]:
             rows = found.rows(window, feature)
-            shares = rows[:, :0] if share is None else share(window, rows.argmax(1), feature + self.first)
             # What does not count has no value; a 0 would say that the feature does not fire there.
-            return rows.masked_fill(masked[window], torch.nan), batch.tokens[window], shares
+            return rows.masked_fill(masked[window], torch.nan), batch.tokens[window]
 
         value = _champions(found.peak.float(), batch.groups)
         last = int(batch.groups[-1])
@@ -290,9 +283,9 @@ class State:
         self.open.value.zero_()
         return self
 
-    def _offer(self, to: list[Slots], value: Tensor, batch: Batch, payload: Payload) -> None:
+    def _offer(self, to: list[Slots], value: Tensor, batch: Windows, payload: Payload) -> None:
         for slots in to:
-            slots.insert(value.T, batch.windows, batch.texts, payload, self.first)
+            slots.insert(value.T, batch.ids, batch.texts, payload, self.first)
 
     def merge(self, other: State) -> None:
         """Take in what another state has seen of the same features in other documents."""

@@ -1,13 +1,21 @@
-"""Files and folders that are written whole or not at all."""
+"""Files and folders that are written whole or not at all, without touching what others have put beside them.
+
+What we work in has a name that nobody else can have, and a mark inside that says whose it is. The mark is locked while
+its maker lives, so that what killed runs left can be told from what runs now, whatever number a process has.
+"""
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from secrets import token_hex
+from typing import IO
+
+MARK = "made-by-tiny-dashboard.json"
 
 
 def write_text(path: str | Path, text: str) -> Path:
@@ -25,20 +33,85 @@ def write_text(path: str | Path, text: str) -> Path:
     return path
 
 
+def check_is_new(folder: Path) -> None:
+    """Checks that a folder can be written: it is not there, or empty.
+
+    Raises:
+        FileExistsError: it holds something.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise FileExistsError(f"{folder} exists already; name another folder, or remove it first")
+
+
 @contextmanager
 def whole_folder(folder: Path) -> Iterator[Path]:
     """A folder to write in, which becomes `folder` when all went well and is removed when something did not.
 
     Raises:
-        FileExistsError: `folder` holds something already.
+        FileExistsError: `folder` holds something already, or another process was first.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise FileExistsError(f"{folder} exists already; name another folder, or remove it first")
-    partial = folder.with_name(f".{folder.name}.partial-{os.getpid()}")
-    partial.mkdir(parents=True)
+    check_is_new(folder)
+    with working_folder(folder) as work:
+        content = work / "content"
+        content.mkdir()
+        yield content
+        try:
+            content.replace(folder)
+        except OSError:
+            check_is_new(folder)
+            raise
+
+
+@contextmanager
+def working_folder(beside: Path) -> Iterator[Path]:
+    """A folder of our own beside a file or folder, removed at the end; what killed runs left of the same is, too."""
+    pattern = f".{beside.name}.{{}}.working"
+    beside.parent.mkdir(parents=True, exist_ok=True)
+    for left in beside.parent.glob(pattern.format("*")):
+        with suppress(OSError), own_folder(left, make=False) as is_ours:
+            if is_ours:
+                shutil.rmtree(left, ignore_errors=True)
+    work = beside.with_name(pattern.format(token_hex(8)))
+    with own_folder(work):
+        try:
+            yield work
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+
+
+@contextmanager
+def own_folder(folder: Path, *, make: bool = True) -> Iterator[bool]:
+    """Hold a folder that carries our mark, made where it is missing; no other process holds it meanwhile.
+
+    Yields:
+        True; with `make=False` False where the folder is not ours, or somebody holds it.
+
+    Raises:
+        FileExistsError: the folder is not ours, or another process is at work in it.
+    """
+    mark = folder / MARK
+    if make:
+        folder.mkdir(parents=True, exist_ok=True)
+    if make and not any(folder.iterdir()):
+        mark.write_text(json.dumps({"made_by": "tiny-dashboard", "what": "a folder to work in"}), encoding="utf-8")
+    if not mark.is_file():
+        if make:
+            raise FileExistsError(f"{folder} is in the way, and is not ours; move it, or write elsewhere")
+        yield False
+        return
+    with mark.open("r+", encoding="utf-8") as held:
+        locked = _lock(held)
+        if make and not locked:
+            raise FileExistsError(f"another process is at work in {folder}; wait for it, or write elsewhere")
+        yield locked
+
+
+def _lock(file: IO[str]) -> bool:
+    """Hold a file until it is closed or this process ends; False where another one holds it, or nothing can be held."""
     try:
-        yield partial
-        partial.replace(folder)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (ImportError, OSError):
+        return os.name == "nt"  # Windows refuses to remove what is open, by itself
+    return True

@@ -27,7 +27,6 @@ class FeatureStats:
             0.5 is shared, 1 is chat only.
         decoder_cosine: cosine between the two models' decoder directions.
         peak_tokens: the tokens that are most often the peak of its examples, `(token, count)`, commonest first.
-        model_shares: each model's part of what speaks for the feature at these peaks, `[n_models]`; they sum to 1.
     """
 
     feature: int
@@ -44,7 +43,6 @@ class FeatureStats:
     relative_norm_difference: float | None = None
     decoder_cosine: float | None = None
     peak_tokens: Sequence[tuple[str, int]] = ()
-    model_shares: Sequence[float] = ()
 
     @property
     def name(self) -> str:

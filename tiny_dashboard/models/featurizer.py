@@ -123,6 +123,14 @@ class Featurizer:
         self.device = getattr(dictionary if weight is None else weight, "device", "cpu")
         self.dtype = getattr(dictionary if weight is None else weight, "dtype", torch.float32)
 
+    def count_features(self) -> int:
+        """The number of features: as the dictionary says, or else of what it gives for one blank token."""
+        known = getattr(self.dictionary, "n_features", None)
+        if known is not None:
+            return int(known)
+        width = getattr(self.dictionary, "d_model", None) or self.models[0].get_input_embeddings().weight.shape[1]
+        return self.codes(torch.zeros(1, len(self.models), width, device=self.device, dtype=self.dtype)).shape[-1]
+
     def check_text(self, text: str) -> None:
         """Checks that the models' own tokenizers agree on a text, where they are known; see `check_same_tokens`."""
         if len(self.tokenizers) > 1:

@@ -33,6 +33,8 @@ class Database:
             raise ValueError(f"{path} is empty: it was never written, or its download broke off")
         if not is_sqlite(path):
             raise ValueError(f"{path} is not a SQLite database: it does not begin as one does")
+        if missing := _missing_bytes(path):
+            raise ValueError(f"{path} is cut short: {missing:,} bytes of it are missing; copy or download it again")
         self._lock = threading.Lock()
         uri = f"{path.resolve().as_uri()}?mode=ro"
         self._connection = sqlite3.connect(uri, uri=True, check_same_thread=False, timeout=TIMEOUT)
@@ -89,6 +91,16 @@ def is_sqlite(path: Path) -> bool:
         return False
     with path.open("rb") as file:
         return file.read(len(HEADER)) == HEADER
+
+
+def _missing_bytes(path: Path) -> int:
+    """How much smaller a file is than its header says (sqlite.org/fileformat.html, section 1.3); 0 for a whole one."""
+    with path.open("rb") as file:
+        header = file.read(100)
+    size = int.from_bytes(header[16:18], "big")
+    page, pages = 65_536 if size == 1 else size, int.from_bytes(header[28:32], "big")
+    is_known = header[24:28] == header[92:96]  # else an old program wrote last, which did not keep the count
+    return max(page * pages - path.stat().st_size, 0) if is_known else 0
 
 
 def tables_of(path: Path) -> dict[str, dict[str, tuple[str, int]]]:

@@ -63,7 +63,6 @@ FEATURES_SCHEMA = pa.schema(
         "relative_norm_difference": pa.float32(),
         "decoder_cosine": pa.float32(),
         "peak_tokens": pa.list_(pa.struct([("token", pa.string()), ("count", pa.int64())])),
-        "model_shares": pa.list_(pa.float32()),
     }
 )
 
