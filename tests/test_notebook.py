@@ -19,8 +19,8 @@ dashboard = OfflineFeatureCentricDashboard({{7: [(3.0, tokens, [0.0, 3.0, 1.0, 0
 dashboard.generate_html(7)
 """,
     "activation_visualization(tokens, np.array([0.0, 3.0, 1.0, 0.0, -2.0]), None, title='mine')",
-    "app = dashboard.display()",
-    "app.close()",
+    "dashboard.display()",
+    "dashboard.app.close()",
 ]
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, TypeVar
+
+F = TypeVar("F", bound=Callable)
 
 
 def setting(default: Any, says: str, *, least: int | None = None, kept: bool = False) -> Any:
@@ -69,13 +71,13 @@ class CollectSettings:
         return {one.name: (one.type, one.metadata["says"]) for one in fields(cls)}
 
     @classmethod
-    def shown_by(cls, function: Any) -> Any:
+    def shown_by(cls, function: F) -> F:
         """Shows them in the signature and the docstring of a function that takes them as `**settings`."""
         shown = inspect.signature(function)
         own = [p for p in shown.parameters.values() if p.kind is not p.VAR_KEYWORD]
         keyword = inspect.Parameter.KEYWORD_ONLY
         mine = [inspect.Parameter(f.name, keyword, default=f.default, annotation=f.type) for f in fields(cls)]
-        function.__signature__ = shown.replace(parameters=[*own, *mine])
+        function.__signature__ = shown.replace(parameters=[*own, *mine])  # type: ignore[attr-defined]
         listed = "\n".join(f"        {f.name}: {f.metadata['says']} [{f.default}]" for f in fields(cls))
-        function.__doc__ = function.__doc__.replace("        settings: see below.", listed)
+        function.__doc__ = (function.__doc__ or "").replace("        settings: see below.", listed)
         return function
