@@ -9,7 +9,8 @@ from html import escape
 import numpy as np
 
 from tiny_dashboard.config import DashboardConfig
-from tiny_dashboard.core.highlight import Passage, Track, examples_html
+from tiny_dashboard.core.concordance import examples_html
+from tiny_dashboard.core.highlight import Passage, Track
 
 N_EXAMPLES, N_TOKENS, ACTIVE = 30, 1024, 0.04
 

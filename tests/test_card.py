@@ -11,7 +11,7 @@ from hypothesis import given
 
 from tests.helpers.hostile import ANY_TEXT
 from tests.helpers.html_tree import parse
-from tiny_dashboard.core.card import card_html
+from tiny_dashboard.core.card import CardInfo, card_html
 from tiny_dashboard.core.highlight import COLORS
 from tiny_dashboard.core.statistics import FeatureStats
 
@@ -34,7 +34,7 @@ FULL = FeatureStats(
 
 
 def test_all_that_is_known_is_shown():
-    tree = parse(card_html(FULL, ["org/base-model", "org/chat-model"]))
+    tree = parse(card_html(FULL, CardInfo(["org/base-model", "org/chat-model"])))
     activity, promotes, suppresses, split = tree.one("div", "td-card").children
     assert activity.one("strong").text == "the word “from” & its kin"
     assert activity.all("small")[-1].text == "maximum 12.80 · mean 0.0456 · fires on 0.123% of tokens"
@@ -61,11 +61,11 @@ def test_nothing_known_is_nothing_shown():
 
 @pytest.mark.parametrize("left_out", [f.name for f in fields(FeatureStats) if f.name != "feature"])
 def test_any_part_may_be_missing(left_out):
-    default = next(f.default for f in fields(FeatureStats) if f.name == left_out)
+    default = getattr(FeatureStats(1), left_out)
     known = {f.name: getattr(FULL, f.name) for f in fields(FeatureStats)} | {left_out: default}
     card = card_html(FeatureStats(**known))
     assert "None" not in card and "nan" not in card
-    assert len(card) < len(card_html(FULL)) or left_out in ("n_active", "peak_tokens")
+    assert len(card) < len(card_html(FULL)) or left_out in ("n_active", "peak_tokens", "extra")
     alone = card_html(FeatureStats(1, **{left_out: getattr(FULL, left_out)}))
     assert parse(alone).one("div", "td-card") and "None" not in alone
 
@@ -82,11 +82,12 @@ def test_a_feature_without_label_is_named_by_what_it_fires_on():
 
 def test_one_model_is_not_split():
     stats = FeatureStats(1, decoder_norms=[2.0], top_logits=[[("x", 1.0)]])
-    assert "Decoder norm" not in card_html(stats, ["gpt2"]) and "gpt2" not in card_html(stats, ["gpt2"])
+    card = card_html(stats, CardInfo(["gpt2"]))
+    assert "Decoder norm" not in card and "gpt2" not in card
     three = FeatureStats(1, decoder_norms=[2.0, 1.0, 1.0], top_logits=[[("x", 1.0)]] * 3)
-    assert "Decoder norm" not in card_html(three, ["a", "b", "c"])
+    assert "Decoder norm" not in card_html(three, CardInfo(["a", "b", "c"]))
     assert "Decoder norm, base 1.00 / chat 3.00" in card_html(FULL)
-    assert "b1 1.00 / c1 3.00" in card_html(FULL, ["/models/b1/", "models/c1"])
+    assert "b1 1.00 / c1 3.00" in card_html(FULL, CardInfo(["/models/b1/", "models/c1"]))
 
 
 def test_norms_of_nothing():
@@ -109,7 +110,7 @@ def test_text_stays_text(text):
     stats = FeatureStats(
         1, label=text, top_logits=[[(text, 1.0)]] * 2, decoder_norms=[1.0, 1.0], peak_tokens=[(text, 1)]
     )
-    html = card_html(stats, [text, text])
+    html = card_html(stats, CardInfo([text, text]))
     html.encode("utf-8")
     tree = parse(html)
     assert {n.tag for n in tree.walk()} <= {"div", "small", "p", "code", "strong"}

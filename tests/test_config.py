@@ -60,6 +60,7 @@ def test_every_setting_can_be_written(tmp_path):
         "max_examples": 3,
         "feature": 0,
         "max_text": 5,
+        "panels": ("m:f",),
         "max_new_tokens": 6,
     }
     lines = [f"{k} = {json.dumps(v)}" for k, v in given.items() if k != "which"]

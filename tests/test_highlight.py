@@ -21,6 +21,7 @@ from tests.helpers.colors import alpha_of, contrast_on, rgb
 from tests.helpers.hostile import ANY_TEXT, shown
 from tests.helpers.html_tree import data_of, parse, passages_of, tokens_of
 from tiny_dashboard.core import highlight
+from tiny_dashboard.core.concordance import examples_html, share_scale
 from tiny_dashboard.core.highlight import (
     COLORS,
     NEGATIVE_COLORS,
@@ -28,15 +29,13 @@ from tiny_dashboard.core.highlight import (
     Html,
     Passage,
     Track,
-    examples_html,
     format_number,
     hex_color,
     max_alpha,
-    page,
     passage_html,
     plain_text,
-    share_scale,
 )
+from tiny_dashboard.core.static import page
 
 NAN = float("nan")
 
@@ -681,7 +680,7 @@ def test_the_file_works_when_copied_alone(tmp_path):
     code = (
         "import sys; sys.path.insert(0, '.')\n"
         "from their_highlight import *\n"
-        "html = page(passage_html(Passage(['a', ' b'], [Track('f', [0, 1.5])])), title='x')\n"
+        "html = passage_html(Passage(['a', ' b'], [Track('f', [0, 1.5])]))\n"
         "assert 'background:#d55e00' in html, html\n"
         "print(sorted(m for m in sys.modules if m.split('.')[0] in ('torch', 'gradio', 'tiny_dashboard')))"
     )

@@ -151,8 +151,8 @@ def test_a_push_during_a_session_does_not_mix_files(client, hub, tmp_path):
 
 def test_all_statistics_come_as_columns(client):
     client("s = open_examples('me/ours')")
-    assert client("s.all_stats().column('density').tolist()") == [f / 1000 for f in range(64)]
-    assert client("s.all_stats()[9].label") == "feature 9"
+    assert client("s.table().column('density').tolist()") == [f / 1000 for f in range(64)]
+    assert client("s.stats(9).label") == "feature 9"
 
 
 def test_other_formats_are_downloaded_and_their_size_is_said_first(client, offline, hub, tmp_path):

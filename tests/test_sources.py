@@ -229,15 +229,14 @@ def test_parquet_knows_its_metadata(dataset):
 
 
 def test_parquet_statistics_come_as_columns(dataset):
-    table = open_examples(dataset).all_stats()
-    assert list(table) == list(open_examples(dataset))
+    source = open_examples(dataset)
+    table = source.table()
+    assert table.ids.tolist() == list(source)
     density = table.column("density")
     np.testing.assert_array_equal(density[:5], [np.nan, np.nan, np.nan, 1e-6, np.nan])
     np.testing.assert_array_equal(density[5:], np.arange(10, 60) / 100)
-    assert table.column("label").tolist()[3:5] == ["a « label », 中", ""]
-    assert table[5] == STATS
-    with pytest.raises(KeyError):
-        table[4]
+    assert table.raw("label").tolist()[3:5] == ["a « label », 中", ""]
+    assert source.stats(5) == STATS
 
 
 def test_parquet_layout_is_what_the_design_says(dataset):
@@ -343,7 +342,7 @@ def test_damaged_statistics_are_named(tmp_path):
     write_dataset(tmp_path / "d", [(1, [])], [FeatureStats(1, density=0.5)])
     (tmp_path / "d/features/00000.parquet").write_bytes(b"PAR1 and no more")
     with pytest.raises(ValueError, match=r"cannot read .*features/00000\.parquet"):
-        open_examples(tmp_path / "d").all_stats().column("density")
+        open_examples(tmp_path / "d").table().column("density")
     with pytest.raises(ValueError, match=r"feature 1: cannot read .*features/00000\.parquet"):
         open_examples(tmp_path / "d").stats(1)
 

@@ -267,7 +267,6 @@ def test_a_format_is_told_by_its_content_and_read_value_by_value(written):
     assert_knows(source, known)
     with pytest.raises(KeyError):
         source[999_999]
-    source.close()
 
 
 def test_a_format_is_shown(written, tokenizer):
@@ -300,12 +299,11 @@ def test_a_format_serves_many_threads(written):
 
 def test_all_statistics_agree_with_those_of_each_feature(written):
     _, path, truth, known = written
-    table = open_examples(path).all_stats()
-    if table is not None:
-        assert list(table) == sorted(truth)
-        assert [table[f] for f in table] == [known["stats"][f] for f in table]
-        assert table.column("density").tolist() == [known["stats"][f].density for f in table]
-        assert table.column("label").tolist() == [known["stats"][f].label or "" for f in table]
+    table = open_examples(path).table()
+    assert table.ids.tolist() == sorted(truth)
+    if np.isfinite(table.column("density")).any():  # it is cheap to know
+        assert table.column("density").tolist() == [known["stats"][f].density for f in table.ids.tolist()]
+        assert table.column("label").tolist() == [known["stats"][f].name for f in table.ids.tolist()]
 
 
 # --- convert
@@ -399,16 +397,16 @@ def test_feature_df_and_explanations_beside_the_examples_are_read(tmp_path):
     )
     (tmp_path / "explanations.json").write_text('{"7": "cats"}')
     for source in (open_examples(path), open_examples(tmp_path)):
-        expected = FeatureStats(3, label="Chat only", relative_norm_difference=0.9, max_activation=12.5, density=0.001)
-        assert source.stats(3) == expected
-        assert source.stats(7) == FeatureStats(7, label="cats", relative_norm_difference=0.25)
+        assert source.stats(3) == FeatureStats(
+            3, label="Chat only", relative_norm_difference=0.9, max_activation=12.5, density=0.001, extra={"other": "x"}
+        )
+        assert source.stats(7) == FeatureStats(7, label="cats", relative_norm_difference=0.25, extra={"other": "y"})
         assert source.stats(1000) is None
         assert source.info.extra["relative_norm_difference"] == CONVENTION
-        table = source.all_stats()
+        table = source.table()
         assert table.column("label").tolist() == ["Chat only", "cats", ""]
         np.testing.assert_array_equal(table.column("density"), [0.001, np.nan, np.nan])
-        assert table[3] == expected
-        assert list(table) == [3, 7, 1000]
+        assert table.ids.tolist() == [3, 7, 1000]
         assert content(source) == truth
 
 
@@ -419,8 +417,8 @@ def test_explanations_beside_our_layout_go_before_its_labels(tmp_path):
     write_dataset(tmp_path / "d", [(f, [(1.0, ["a"], [1.0])]) for f in range(3)], stats)
     (tmp_path / "d/explanations.json").write_text('{"1": "new"}')
     source = open_examples(tmp_path / "d")
-    assert source.all_stats().column("label").tolist() == ["old 0", "new", "old 2"]
-    np.testing.assert_allclose(source.all_stats().column("density"), [0, 0.1, 0.2])
+    assert source.table().column("label").tolist() == ["old 0", "new", "old 2"]
+    np.testing.assert_allclose(source.table().column("density"), [0, 0.1, 0.2])
     assert source.stats(1) == FeatureStats(1, label="new", density=0.1)
 
 

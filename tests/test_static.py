@@ -9,8 +9,9 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.helpers.hostile import HOSTILE
-from tiny_dashboard.core.highlight import Passage, Track, examples_html, page, passage_html
-from tiny_dashboard.core.static import assets
+from tiny_dashboard.core.concordance import examples_html
+from tiny_dashboard.core.highlight import Passage, Track, passage_html
+from tiny_dashboard.core.static import assets, page
 
 TOKENS = ["The", " cat", "\tsat\r\n", " down", ""]
 VALUES = [0.0, 3.0, -1.0, float("nan"), 0.0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
@@ -49,6 +50,7 @@ class DashboardConfig(BaseModel):
     max_examples: int = Field(default=30, ge=1, description="Examples shown of a feature.")
     feature: int | None = Field(default=None, ge=0, description="The feature shown first; else the first there is.")
     max_text: int = Field(default=20_000, ge=1, description="Characters of text in one request, at most.")
+    panels: Names = Field(default=(), description="More panels of the card: module:function of each.")
     max_new_tokens: int = Field(default=128, ge=1, description="Tokens generated in one request, at most.")
 
     @classmethod
@@ -112,10 +114,16 @@ class DashboardConfig(BaseModel):
         """The examples; None where none are configured."""
         if self.examples is None:
             return None
+        from tiny_dashboard.core.card import PANELS
         from tiny_dashboard.dashboards.offline import OfflineDashboard
 
-        sizes = {"window_size": self.window_size, "max_examples": self.max_examples}
-        return OfflineDashboard.open(self.examples, self.tokenizer, **sizes)
+        return OfflineDashboard.open(
+            self.examples,
+            self.tokenizer,
+            window_size=self.window_size,
+            max_examples=self.max_examples,
+            panels=(*PANELS, *map(_function, self.panels)),
+        )
 
     def open_dictionary(self) -> Fitted:
         """The dictionary, and the layer and hook point that it reads; the models' configs are held against it.
@@ -183,6 +191,19 @@ def _kind(field: Any) -> str:
     """What TOML gives for a setting."""
     annotation = str(field.annotation)
     return next(kind for kind in _EXPECTED if kind in annotation)
+
+
+def _function(name: str) -> Any:
+    """What `module:function` names.
+
+    Raises:
+        ValueError: there is no such module, or nothing of that name in it.
+    """
+    module, _, function = name.partition(":")
+    try:
+        return getattr(import_module(module), function)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(f"panels names {name!r}: {error}; write module:function, as Python imports it") from error
 
 
 def _resolve(folder: Path, name: Any) -> Any:

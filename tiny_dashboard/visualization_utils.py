@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from tiny_dashboard.core.highlight import COLORS, Color, Html, Passage, Track, page, passage_html
-from tiny_dashboard.core.static import assets
+from tiny_dashboard.core.highlight import COLORS, Color, Html, Passage, Track, passage_html
+from tiny_dashboard.core.static import assets, page
 from tiny_dashboard.core.text import token_texts
 
 

@@ -13,18 +13,15 @@ from typing import Any
 import numpy as np
 
 from tiny_dashboard.app.loading import Loading
-from tiny_dashboard.core.examples import ExampleSource
 from tiny_dashboard.core.prompts import EncodedText
 from tiny_dashboard.core.statistics import FeatureStats
 from tiny_dashboard.core.text import parse_features
 from tiny_dashboard.dashboards.offline import OfflineDashboard
 from tiny_dashboard.dashboards.online import Analysis, OnlineDashboard
 
-PAGE = 25  # rows of one page of the feature table
 MAX_EXAMPLES = 200
 MAX_FEATURES = 64  # computed in one request
 MAX_TOP = 200
-SORTS = ("feature", "label", "density", "max_activation", "relative_norm_difference", "decoder_cosine")
 _WAIT = 600  # seconds that a request waits for models that are still loading
 
 
@@ -115,44 +112,20 @@ class Endpoints:
         """Search and sort the features.
 
         Args:
-            query: text in a feature's label or in the tokens that it fires on most, in any case; or a number that its
-                index starts with. Empty finds all.
-            sort: "feature", "label", "density", "max_activation", "relative_norm_difference" or "decoder_cosine".
+            query: words in a feature's label, in the tokens that it fires on most, or in another text that is told of
+                it, in any case. Digits find the features whose number begins so, too. Empty finds all.
+            sort: "feature", "label", "density", "max_activation", "relative_norm_difference", "decoder_cosine", or
+                another column that the examples bring.
             page: page of 25 rows, from 1.
             descending: largest first.
 
         Returns:
             {total, page, pages, features: [{feature, label, density, max_activation, relative_norm_difference,
-            decoder_cosine}]}; null where the source does not know.
+            decoder_cosine, and what else the examples bring}]}; null where the source does not know.
         """
-        if sort not in SORTS:
-            raise ValueError(f"sort is {sort!r}; it is one of {', '.join(SORTS)}")
-        descending = true_or_false(descending, "descending")
-        known, columns = feature_table(self.offline)
-        found = np.arange(len(known))
-        if wanted := ("" if query is None else str(query)).strip().lower()[:200]:
-            if wanted.isdecimal():
-                hit = [str(f).startswith(wanted) for f in known.tolist()]
-            else:
-                words = zip(columns["label"], columns["peak_tokens"], strict=True)
-                hit = [wanted in label.lower() or wanted in tokens.lower() for label, tokens in words]
-            found = found[np.array(hit, dtype=bool)]
-        if sort != "feature":
-            key = columns[sort][found]
-            if sort == "label":
-                key = np.where(key == "", np.nan, np.unique(key.astype(str), return_inverse=True)[1])
-            order = np.argsort(-key if descending else key, kind="stable")  # NaN, the unknown, comes last either way
-            found = found[order]
-        elif descending:
-            found = found[::-1]
-        pages = max(1, math.ceil(len(found) / PAGE))
-        at = min(bounded(page, "page", 1, 10**9), pages)
-        rows = [
-            {"feature": int(known[i]), "label": _json(columns["label"][i])}
-            | {name: _plain(float(columns[name][i])) for name in SORTS[2:]}
-            for i in found[(at - 1) * PAGE : at * PAGE]
-        ]
-        return {"total": len(found), "page": at, "pages": pages, "features": rows}
+        query = ("" if query is None else str(query))[:200]
+        place = bounded(page, "page", 1, 10**9)
+        return _json(self.offline.table.find(query, sort, place, true_or_false(descending, "descending")))
 
     def analyze(
         self,
@@ -270,20 +243,6 @@ class Endpoints:
         except OSError:  # a text is worth showing without labels too
             return ""
         return _json(stats.name) if stats else ""
-
-
-def feature_table(offline: OfflineDashboard) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Ids of all features, and what is known of them: a column for each of `SORTS` but the first, and "peak_tokens"."""
-    ids = np.array(offline.features, dtype=np.int64)
-    source = offline.max_activation_examples
-    table: Any = source.all_stats() if isinstance(source, ExampleSource) else None
-    if table is None:
-        columns = {name: np.full(len(ids), np.nan) for name in SORTS[2:]}
-        return ids, columns | dict.fromkeys(("label", "peak_tokens"), np.full(len(ids), ""))
-    columns = {name: table.column(name) for name in (*SORTS[1:], "peak_tokens")}
-    # What a feature fires on is the next best thing to a label.
-    columns["label"] = np.where(columns["label"] == "", columns["peak_tokens"], columns["label"])
-    return np.array(list(table), dtype=np.int64), columns
 
 
 def whole_number(value: Any, name: str) -> int:

@@ -12,8 +12,8 @@ from typing import Any
 
 import gradio as gr
 
-from tiny_dashboard.core.highlight import Html, page, plain_text
-from tiny_dashboard.core.static import assets
+from tiny_dashboard.core.highlight import Html, plain_text
+from tiny_dashboard.core.static import assets, page
 
 # The value is data, never a template: the script builds the page from it, once here and again after each change.
 _BUILD = """

@@ -10,21 +10,14 @@ from typing import Any
 
 import gradio as gr
 
-from tiny_dashboard.app.api import MAX_EXAMPLES, SORTS, Endpoints, bounded, whole_number
+from tiny_dashboard.app.api import MAX_EXAMPLES, Endpoints, bounded, whole_number
 from tiny_dashboard.app.components import explain, note, save_js, token_view, url_js
-from tiny_dashboard.core.card import card_html
-from tiny_dashboard.core.highlight import COLORS, format_number, plain_text
+from tiny_dashboard.core.card import no_examples
+from tiny_dashboard.core.highlight import COLORS, plain_text
+from tiny_dashboard.core.statistics import Column
 
 Listed = tuple[str, int, bool, bool]  # what the table shows: sort, page, largest first, open
 
-_COLUMNS = {
-    "feature": "feature",
-    "label": "label",
-    "density": "density",
-    "max_activation": "maximum",
-    "relative_norm_difference": "relative norm",
-    "decoder_cosine": "cosine",
-}
 _URL = dict.fromkeys(("feature", "examples", "window", "scale", "mask"), "")
 
 
@@ -138,14 +131,14 @@ class OfflineTab:
                 color=color or None,
             )
             if not offline.examples(index, 1):
-                view = note(f"feature {index} has no examples: it never fired on the corpus that was searched")
+                view = note(no_examples(index, offline.stats(index)))
             return str(index), self._card(index), view
         except Exception as error:
             return str(feature)[:40], "", note(explain(error), "error")
 
     def _card(self, feature: int, nearest: Sequence[tuple[int, float]] = ()) -> str:
         offered = nearest if self._ask.decoder is not None else None
-        return card_html(self._ask.stats(feature), self._ask.offline.info.models, offered)
+        return self._ask.offline.card(self._ask.stats(feature), offered)
 
     def follow(self, event: gr.EventData, feature: Any, *settings: Any) -> tuple[Any, ...]:
         """A click on the card: on a neighbour, or asking for the neighbours."""
@@ -203,8 +196,8 @@ class OfflineTab:
     def _table(self, query: str, listed: Listed) -> tuple[Any, Listed]:
         sort, page, descending, opened = listed
         try:
-            words = "" if query.strip().isdecimal() else query
-            html = _table_html(self._ask.features(words, sort, page, descending), sort, descending)
+            found = self._ask.features(query, sort, page, descending)
+            html = _table_html(found, self._ask.offline.table.columns, sort, descending)
         except Exception as error:
             html = note(explain(error), "error")
         return gr.HTML(html, visible=opened), listed
@@ -227,16 +220,18 @@ class OfflineTab:
         return [*settings, *shown]
 
 
-def _table_html(found: Mapping[str, Any], sort: str, descending: bool) -> str:
+def _table_html(found: Mapping[str, Any], columns: Sequence[Column], sort: str, descending: bool) -> str:
     """One page of features as a table: a column's head sorts by it, a row opens its feature."""
     heads = "".join(
-        f'<th><button type="button" data-action="sort" data-value="{name}">{title}'
-        f"{(' ↓' if descending else ' ↑') if name == sort else ''}</button></th>"
-        for name, title in _COLUMNS.items()
+        f'<th title="{plain_text(column.says)}"><button type="button" data-action="sort" '
+        f'data-value="{plain_text(column.name)}">{plain_text(column.title)}'
+        f"{(' ↓' if descending else ' ↑') if column.name == sort else ''}</button></th>"
+        for column in (Column("feature", "feature", "its number"), *columns)
     )
     rows = "".join(
         f'<tr data-action="open" data-value="{row["feature"]}"><td><button type="button">{row["feature"]}</button></td>'
-        f"<td>{plain_text(row['label'])}</td>" + "".join(f"<td>{_cell(row, name)}</td>" for name in SORTS[2:]) + "</tr>"
+        + "".join(f"<td>{plain_text(column.show(row[column.name]))}</td>" for column in columns)
+        + "</tr>"
         for row in found["features"]
     )
     pages = "".join(
@@ -249,8 +244,3 @@ def _table_html(found: Mapping[str, Any], sort: str, descending: bool) -> str:
         f'<div class="td td-table"><div class="td-bar"><span>{count}</span>{pages}</div>'
         f"<table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>"
     )
-
-
-def _cell(row: Mapping[str, Any], name: str) -> str:
-    value = row[name]
-    return "" if value is None else f"{100 * value:.3g}%" if name == "density" else format_number(value)

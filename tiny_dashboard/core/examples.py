@@ -12,7 +12,7 @@ from heapq import nsmallest
 from operator import index
 from typing import Any, NamedTuple
 
-from tiny_dashboard.core.statistics import FeatureStats
+from tiny_dashboard.core.statistics import FeatureStats, FeatureTable
 
 
 class Example(NamedTuple):
@@ -85,12 +85,9 @@ class ExampleSource(Mapping[int, Sequence[Example]]):
         """What is known of the feature besides its examples; None where that is nothing."""
         return None
 
-    def all_stats(self) -> Mapping[int, FeatureStats] | None:
-        """The statistics of every feature, for search and sort; None where the source has none to give cheaply."""
-        return None
-
-    def close(self) -> None:
-        """Close the files behind the source."""
+    def table(self) -> FeatureTable:
+        """What is known of all features, for search and sort; what a source cannot give cheaply is unknown."""
+        return FeatureTable(self.features())
 
     def __getitem__(self, feature: int) -> Sequence[Example]:
         if feature not in self:

@@ -2,7 +2,7 @@
 
 Pure functions on plain data; nothing here knows of a model, a file or an app, and the file works when copied alone.
 
-    Track (one feature's values)  ->  Passage (tokens and their tracks)  ->  fragment  ->  page
+    Track (one feature's values)  ->  Passage (tokens and their tracks)  ->  fragment
 
 The fragment is compact and stands alone: one `<i>` for each token, bare when nothing fires there, with an inline
 background and a `title` when something does. So it still reads where style sheets and scripts are stripped. What the
@@ -15,11 +15,9 @@ from __future__ import annotations
 import json
 import math
 import re
-from base64 import b64encode
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cache
-from hashlib import sha256
 from html import escape
 from typing import Any
 
@@ -94,16 +92,11 @@ class Track:
             array = np.array(_list(self.values), dtype=np.float64)
         except (TypeError, ValueError) as error:
             raise ValueError(f"the values of track {self.name!r} are not numbers: {str(self.values)[:80]}") from error
+        about = f"track {self.name!r}"
         if array.ndim != 1:
-            raise ValueError(
-                f"the values of track {self.name!r} have shape {array.shape}; give one number for each token"
-            )
-        infinite = np.flatnonzero(np.isinf(array))
-        if len(infinite):
-            at = int(infinite[0])
-            raise ValueError(
-                f"track {self.name!r} is {array[at]} at token {at}; clip it, or set it to NaN to leave it out"
-            )
+            raise ValueError(f"the values of {about} have shape {array.shape}; give one number for each token")
+        for at in np.flatnonzero(np.isinf(array))[:1]:
+            raise ValueError(f"{about} is {array[at]} at token {at}; clip it, or set it to NaN to leave it out")
         return array
 
 
@@ -136,16 +129,6 @@ def format_number(value: float) -> str:
     return f"{value:.2f}" if 0.1 <= abs(value) < 1000 else f"{value:.3g}"
 
 
-def share_scale(passages: Sequence[Passage], limit: float | None = None) -> list[Passage]:
-    """Give each track one scale over all passages: `limit`, or its largest absolute value among them."""
-    largest: dict[str, float] = {}
-    for passage in passages:
-        for track in passage.tracks:
-            so_far = largest.get(track.name, 0.0)
-            largest[track.name] = float(np.fmax.reduce(np.abs(track.array()), initial=so_far))
-    return [replace(p, tracks=[replace(t, scale=limit or largest[t.name] or None) for t in p.tracks]) for p in passages]
-
-
 def passage_html(passage: Passage, *, window: int | None = None, title: str = "", legend: bool = True) -> Html:
     """One text as a paragraph.
 
@@ -158,81 +141,12 @@ def passage_html(passage: Passage, *, window: int | None = None, title: str = ""
     Returns:
         A fragment: `<div class="td">…</div>`.
     """
-    inks = _inks(passage)
+    inks = inks_of(passage)
     active = sorted({p for ink in inks for p in ink.shown})
-    parts, data = _tokens(passage, inks)
-    body = f'<div class="td-p" tabindex="0">{_folded(parts, 0, len(parts), active, window)}</div>'
-    bar = _legend([inks], named=True) if legend else ""
-    return _root(body, [data], [passage], title, bar, view="text")
-
-
-def examples_html(
-    passages: Sequence[Passage], *, window: int | None = 50, title: str = "", view: str = "lines", note: str = ""
-) -> Html:
-    """Examples of a feature as a concordance: a line each, with the peak tokens under each other.
-
-    Args:
-        passages: the examples in the order in which they are shown.
-        window: tokens shown on each side of the peak, the rest is folded; None folds nothing.
-        title: a heading, as plain text.
-        view: "lines" (the concordance) or "paragraphs"; the reader can switch.
-        note: said after the number of examples, as plain text.
-
-    Returns:
-        A fragment: `<div class="td">…</div>`.
-    """
-    if view not in ("lines", "paragraphs"):
-        raise ValueError(f"view is {view!r}; it is 'lines' or 'paragraphs'")
-    rows: list[str] = []
-    data: list[dict[str, Any]] = []
-    all_inks: list[list[_Ink]] = []
-    group = ""
-    for passage in passages:
-        inks = _inks(passage)
-        parts, values = _tokens(passage, inks)
-        peak = _peak(passage, inks)
-        about = f' title="{plain_text(passage.group_title)}"' if passage.group_title else ""
-        heading = f'<h4 class="td-group"{about}>{plain_text(passage.group)}</h4>' if passage.group != group else ""
-        group = passage.group
-        at_peak: Iterable[float] = inks[0].values[peak : peak + 1] if inks else ()  # no tokens, no value
-        value = "".join(format_number(v) for v in at_peak if not math.isnan(v))
-        rows.append(
-            f'{heading}<div class="td-x" tabindex="{-1 if data else 0}"><span class="td-v">{value}</span>'
-            f'<div class="td-p"><span><span>{_folded(parts, 0, peak, [peak], window)}</span></span>'
-            f"<span>{_folded(parts, peak, len(parts), [peak], window)}</span></div></div>"
-        )
-        data.append(values)
-        all_inks.append(inks)
-    count = f"{len(passages)} example{'' if len(passages) == 1 else 's'}{f' · {plain_text(note)}' if note else ''}"
-    bar = f"<span>{count}</span>{_legend(all_inks, named=False)}"
-    # The empty comments let a script take the rows in one by one; no text can hold one.
-    body = f'<div class="td-list"><!---->{"<!---->".join(rows)}<!----></div>'
-    return _root(body, data, passages, title, bar, view=view)
-
-
-def page(body: str, *, title: str = "", css: str = "", js: str = "", script_sources: str = "") -> Html:
-    """A whole self-contained page around fragments; it loads nothing and runs no script but `js`.
-
-    Args:
-        body: HTML of this module.
-        title: the window's title, as plain text.
-        css, js: the texts of `static/dashboard.css` and `static/dashboard.js`.
-        script_sources: where else scripts may come from, as a content security policy says it: "'self'".
-    """
-    script = f"{js}\ntinyDashboard(document)" if js else ""
-    trusted = b64encode(sha256(script.encode()).digest()).decode()
-    policy = (
-        f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{trusted}' {script_sources}"
-    )
-    # The body's own style stands on the tag, so that a page shown inside a notebook leaves the notebook alone.
-    look = "margin:0 auto;max-width:76rem;padding:1.5rem;font:15px/1.5 system-ui,sans-serif"
-    return Html(
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        '<meta name="color-scheme" content="light dark">'
-        f'<meta http-equiv="Content-Security-Policy" content="{policy}"><title>{plain_text(title)}</title>'
-        f'<style>{css}</style></head><body style="{look}">{body}<script>{script}</script></body></html>'
-    )
+    parts, data = tokens_html(passage, inks)
+    body = f'<div class="td-p" tabindex="0">{folded(parts, 0, len(parts), active, window)}</div>'
+    bar = legend_of([inks], named=True) if legend else ""
+    return root_html(body, [data], [passage], title, bar, view="text")
 
 
 def hex_color(color: Color) -> str:
@@ -252,28 +166,6 @@ def hex_color(color: Color) -> str:
     return "#{:02x}{:02x}{:02x}".format(*channels)
 
 
-def _color(color: Color | None, default: str) -> str:
-    return default if color is None else hex_color(color)
-
-
-def scale_limit(scale: Any, words: Sequence[str]) -> float | None:
-    """The number in a scale, None for one of `words`.
-
-    Raises:
-        ValueError: it is neither one of them nor a finite number above 0.
-    """
-    if scale in words:
-        return None
-    try:
-        limit = float("nan") if isinstance(scale, bool) else float(scale)
-    except (TypeError, ValueError):
-        limit = float("nan")
-    if not 0 < limit < float("inf"):
-        known = ", ".join(repr(word) if word else "empty" for word in words)
-        raise ValueError(f"the scale is {scale!r}; give a number above 0, or one of {known}")
-    return limit
-
-
 @cache
 def max_alpha(color: str) -> float:
     """The strongest opacity of `color` under which text keeps a contrast of 4.5:1, in light and in dark.
@@ -290,7 +182,7 @@ def max_alpha(color: str) -> float:
 
 
 @dataclass(frozen=True)
-class _Ink:
+class Ink:
     """A highlighted track, ready to be drawn.
 
     `shown` holds the values that are coloured, by position, and `shades` their colours as `#rrggbbaa`; `ends` are the
@@ -306,7 +198,7 @@ class _Ink:
     most: tuple[float, float]
 
 
-def _inks(passage: Passage) -> list[_Ink]:
+def inks_of(passage: Passage) -> list[Ink]:
     """The highlighted tracks of a passage, at most two."""
     tracks = [track for track in passage.tracks if track.highlighted]
     if len(tracks) > 2:
@@ -314,11 +206,15 @@ def _inks(passage: Passage) -> list[_Ink]:
     return [_ink(track, place) for place, track in enumerate(tracks)]
 
 
-def _ink(track: Track, place: int) -> _Ink:
+def _ink(track: Track, place: int) -> Ink:
     values = track.array()
     if track.scale is not None and not (math.isfinite(track.scale) and track.scale > 0):
         raise ValueError(f"the scale of track {track.name!r} is {track.scale}; give a number above 0, or None")
-    colors = _color(track.color, COLORS[place]), _color(track.negative_color, NEGATIVE_COLORS[place])
+    above, below = track.color, track.negative_color
+    colors = (
+        hex_color(COLORS[place] if above is None else above),
+        hex_color(NEGATIVE_COLORS[place] if below is None else below),
+    )
     at = np.flatnonzero(np.abs(values) > 0)
     shown = dict(zip(at.tolist(), values[at].tolist(), strict=True))
     most = max([0.0, *shown.values()]), -min([0.0, *shown.values()])
@@ -331,10 +227,10 @@ def _ink(track: Track, place: int) -> _Ink:
         # A faint floor: what fires at all can be seen.
         alpha = max(1, round(strongest[below] * (0.06 + 0.94 * strength)))
         shades[position] = f"{colors[below]}{alpha:02x}"
-    return _Ink(track, values, shown, shades, colors, ends, most)
+    return Ink(track, values, shown, shades, colors, ends, most)
 
 
-def _tokens(passage: Passage, inks: list[_Ink]) -> tuple[list[str], dict[str, Any]]:
+def tokens_html(passage: Passage, inks: list[Ink]) -> tuple[list[str], dict[str, Any]]:
     """HTML of each token, and what the tooltip needs to know."""
     n = len(passage.tokens)
     data: dict[str, Any] = {"v": []}
@@ -373,7 +269,7 @@ def _tokens(passage: Passage, inks: list[_Ink]) -> tuple[list[str], dict[str, An
     return parts, data
 
 
-def _marks(inks: list[_Ink]) -> Iterator[tuple[int, str, str]]:
+def _marks(inks: list[Ink]) -> Iterator[tuple[int, str, str]]:
     """Position, CSS background and title of each coloured token; of two tracks the first takes the upper band."""
     if len(inks) == 1:
         for at, value in inks[0].shown.items():
@@ -403,7 +299,7 @@ def _mark(match: re.Match[str]) -> str:
     return f'<bdi data-x="{_MARKS.get(char) or f"U+{ord(char):04X}"}">{held}</bdi>'
 
 
-def _folded(parts: list[str], start: int, end: int, near: Sequence[int], window: int | None) -> str:
+def folded(parts: list[str], start: int, end: int, near: Sequence[int], window: int | None) -> str:
     """`parts[start:end]` with what is farther than `window` from every position of `near` folded away."""
     if window is None or not near:
         return "".join(parts[start:end])
@@ -419,23 +315,14 @@ def _folded(parts: list[str], start: int, end: int, near: Sequence[int], window:
     return "".join([*out, *parts[at:end]])
 
 
-def _peak(passage: Passage, inks: list[_Ink]) -> int:
-    n = len(passage.tokens)
-    if passage.peak is not None:
-        if not 0 <= passage.peak < n:
-            raise ValueError(f"peak is {passage.peak} in a passage of {n} tokens")
-        return passage.peak
-    return int(np.argmax(np.fmax(inks[0].values, -np.inf))) if inks and n else 0
-
-
-def _legend(all_inks: Iterable[list[_Ink]], *, named: bool) -> str:
+def legend_of(all_inks: Iterable[list[Ink]], *, named: bool) -> str:
     """The scale of each highlighted track, below zero to the left; passages with their own are said to have them.
 
     Args:
         all_inks: of each passage.
         named: name a track that is the only one, too.
     """
-    ends: dict[str, list[_Ink]] = {}
+    ends: dict[str, list[Ink]] = {}
     for inks in all_inks:
         for ink in inks:
             ends.setdefault(ink.track.name, []).append(ink)
@@ -464,7 +351,10 @@ def _legend(all_inks: Iterable[list[_Ink]], *, named: bool) -> str:
     return f'<span class="td-legend">{"".join(out)}</span>' if out else ""
 
 
-def _root(body: str, data: list[dict[str, Any]], passages: Sequence[Passage], title: str, bar: str, view: str) -> Html:
+def root_html(
+    body: str, data: list[dict[str, Any]], passages: Sequence[Passage], title: str, bar: str, view: str
+) -> Html:
+    """The fragment around what is drawn: heading, bar, and the data of the tooltip."""
     tracks = passages[0].tracks if passages else []
     names = [track.name for track in tracks if track.in_tooltip]
     for at, passage in enumerate(passages):
@@ -473,8 +363,8 @@ def _root(body: str, data: list[dict[str, Any]], passages: Sequence[Passage], ti
                 f"passage {at} has the tracks {', '.join(own) or 'none'}, and the first has "
                 f"{', '.join(names) or 'none'}; give all passages the same, in the same order"
             )
-    palette = iter(COLORS)
-    colors = [_color(track.color, next(palette)) if track.highlighted else "" for track in tracks]
+    usual = dict(zip([id(track) for track in tracks if track.highlighted], COLORS, strict=False))
+    colors = [hex_color(usual[id(t)] if t.color is None else t.color) if id(t) in usual else "" for t in tracks]
     about = {
         "names": names,
         "colors": [color for color, track in zip(colors, tracks, strict=True) if track.in_tooltip],
@@ -496,7 +386,7 @@ def plain_text(text: str) -> str:
 
 
 def _list(values: Any) -> list[Any]:
-    """Plain numbers. A tensor's own tolist() spares importing torch, and knows every device and dtype."""
+    # A tensor's own tolist() spares importing torch, and knows every device and dtype.
     return values.tolist() if hasattr(values, "tolist") else list(values)
 
 

@@ -1,12 +1,57 @@
-"""What is known of a feature besides its examples."""
+"""What is known of a feature besides its examples: one record, and one list of what is told of many.
+
+A new statistic is what collects it, and a line in `COLUMNS`; what a source knows beyond that stands in `extra`, and is
+shown, searched, sorted, converted and exported like the rest.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
+
+from tiny_dashboard.core.highlight import format_number
+
+PAGE = 25  # rows of one page of the table
+
+
+@dataclass(frozen=True)
+class Column:
+    """One thing that is told of every feature.
+
+    Attributes:
+        name: of the field of `FeatureStats`, or of the entry in its `extra`.
+        title: over the column.
+        says: what it means, in words.
+        kind: "number", "percent" (of a fraction) or "text".
+    """
+
+    name: str
+    title: str
+    says: str
+    kind: str = "number"
+
+    def show(self, value: Any) -> str:
+        """A value as people read it; "" for what is unknown."""
+        if self.kind == "text" or value is None or isinstance(value, str):
+            return str(value or "")
+        if math.isnan(value):
+            return ""
+        return f"{100 * value:.3g}%" if self.kind == "percent" else format_number(value)
+
+
+COLUMNS = (
+    Column("label", "label", "a name, or else the tokens that it fires on most", "text"),
+    Column("density", "density", "fraction of the tokens on which it fires", "percent"),
+    Column("max_activation", "maximum", "its largest activation"),
+    Column(
+        "relative_norm_difference", "relative norm", "of a crosscoder's decoder: 0 base only, 0.5 shared, 1 chat only"
+    ),
+    Column("decoder_cosine", "cosine", "between a crosscoder's two decoder directions"),
+)
 
 
 @dataclass(frozen=True)
@@ -27,6 +72,7 @@ class FeatureStats:
             0.5 is shared, 1 is chat only.
         decoder_cosine: cosine between the two models' decoder directions.
         peak_tokens: the tokens that are most often the peak of its examples, `(token, count)`, commonest first.
+        extra: what else a source knows, by its own name for it: numbers, and short texts.
     """
 
     feature: int
@@ -43,49 +89,143 @@ class FeatureStats:
     relative_norm_difference: float | None = None
     decoder_cosine: float | None = None
     peak_tokens: Sequence[tuple[str, int]] = ()
+    extra: Mapping[str, float | str] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
         """The label; else the tokens that it fires on most, in quotes; "" where neither is known."""
-        return self.label or " ".join(f"“{token}”" for token, _ in self.peak_tokens[:5])
+        return self.label or in_quotes(self.peak_tokens[:5])
+
+    def get(self, name: str) -> Any:
+        """A statistic by its name, whether it has a field of its own or not; None where it is unknown."""
+        return getattr(self, name) if name in FIELDS else self.extra.get(name)
+
+    def over(self, other: FeatureStats | None) -> FeatureStats:
+        """This record, with what only the other one knows."""
+        if other is None:
+            return self
+        mine = {name: getattr(self, name) for name in FIELDS if getattr(self, name) not in (None, ())}
+        return replace(other, **mine, extra={**other.extra, **self.extra})
 
 
-TEXT_COLUMNS = ("label", "peak_tokens")
+FIELDS = tuple(one.name for one in fields(FeatureStats) if one.name != "extra")
 
 
-class StatsTable(Mapping[int, FeatureStats]):
-    """Statistics by feature, ascending; `column(name)` is the fast way to all of them.
+def extra_column(name: str, values: Iterable[Any]) -> Column:
+    """The column of a statistic that we never heard of."""
+    is_text = any(isinstance(value, str) for value in values)
+    return Column(name, name.replace("_", " "), "as its source has it", "text" if is_text else "number")
+
+
+class FeatureTable:
+    """What is known of all features, column by column; one that a source lacks is unknown: NaN, or "".
 
     Args:
-        stats: one record for each feature, in any order.
+        ids: all features, ascending.
+        read: gives the values of a column by its name, `[n_features]` with None for what is unknown; or None. It is
+            asked for a column when that is first needed. "peak_tokens" gives texts.
+        extra: columns besides `COLUMNS`.
     """
 
-    def __init__(self, stats: Iterable[FeatureStats]) -> None:
-        self._stats = {s.feature: s for s in sorted(stats, key=lambda s: s.feature)}
+    def __init__(
+        self, ids: Sequence[int], read: Callable[[str], Any] = lambda name: None, extra: Iterable[Column] = ()
+    ) -> None:
+        self.ids = np.array(ids, dtype=np.int64)
+        self.columns = (*COLUMNS, *extra)
+        self._read, self._kept = read, dict[str, np.ndarray]()
 
-    def column(self, name: str) -> np.ndarray[Any, Any]:
-        """One field of `FeatureStats` for all features, `[n_features]`, in the order of iteration.
+    @classmethod
+    def of(cls, ids: Sequence[int], records: Iterable[FeatureStats]) -> FeatureTable:
+        """The table of records in any order; features without one are unknown."""
+        known = {record.feature: record for record in records}
+        rows = [known.get(feature) for feature in ids]
+        names = dict.fromkeys(name for record in known.values() for name in record.extra)
+        extra = [extra_column(n, [r.extra.get(n) for r in known.values()]) for n in names]
 
-        Numbers come as float64 with NaN for what is unknown; `label`, and the tokens of `peak_tokens` in quotes,
-        as strings with "" for none.
+        def read(name: str) -> list[Any]:
+            values = [None if row is None else row.get(name) for row in rows]
+            return list(map(in_quotes, values)) if name == "peak_tokens" else values
+
+        return cls(ids, read, extra)
+
+    def column(self, name: str) -> np.ndarray:
+        """One statistic of all features, `[n_features]`: float64 with NaN, or texts with "", for what is unknown.
+
+        What a feature fires on is the next best thing to a label.
         """
-        return as_column(name, [getattr(self[f], name) for f in self])
+        values = self.raw(name)
+        return np.where(values == "", self.raw("peak_tokens"), values) if name == "label" else values
 
-    def __getitem__(self, feature: int) -> FeatureStats:
-        return self._stats[feature]
+    def has(self, name: str) -> bool:
+        """Whether this is a column of the table."""
+        return name == "peak_tokens" or any(column.name == name for column in self.columns)
 
-    def __iter__(self) -> Iterator[int]:
-        return iter(self._stats)
+    def raw(self, name: str) -> np.ndarray:
+        """`column` with nothing in place of a label."""
+        if name not in self._kept:
+            values = self._read(name)
+            kind = next((c.kind for c in self.columns if c.name == name), "text")
+            if kind == "text":
+                texts = [""] * len(self.ids) if values is None else ["" if v is None else str(v) for v in values]
+                self._kept[name] = np.array(texts, dtype=object)
+            elif values is None:
+                self._kept[name] = np.full(len(self.ids), np.nan)
+            else:
+                numbers = [np.nan if v is None else v for v in values] if isinstance(values, list) else values
+                self._kept[name] = np.asarray(numbers, dtype=np.float64)
+        return self._kept[name]
 
-    def __len__(self) -> int:
-        return len(self._stats)
+    def find(self, query: str = "", sort: str = "feature", page: int = 1, descending: bool = False) -> dict[str, Any]:
+        """One page of the features that a query finds.
+
+        Args:
+            query: words in a text that is told of a feature, in any case. Digits find the features whose number begins
+                so, too. Empty finds all.
+            sort: the name of a column, or "feature".
+            page: from 1; one too far gives the last.
+            descending: largest first; what is unknown comes last either way.
+
+        Returns:
+            {total, page, pages, features: [{feature, and each column by its name; None where it is unknown}]}
+
+        Raises:
+            ValueError: there is no such column.
+        """
+        names = ["feature", *(column.name for column in self.columns)]
+        if sort not in names:
+            raise ValueError(f"sort is {sort!r}; it is one of {', '.join(names)}")
+        chosen = np.flatnonzero(self._hits(query.strip().lower())) if query.strip() else np.arange(len(self.ids))
+        if sort != "feature":
+            key = self.column(sort)[chosen]
+            if key.dtype == object:
+                key = np.where(key == "", np.nan, np.unique(key.astype(str), return_inverse=True)[1])
+            chosen = chosen[np.argsort(-key if descending else key, kind="stable")]
+        elif descending:
+            chosen = chosen[::-1]
+        pages = max(1, math.ceil(len(chosen) / PAGE))
+        page = min(page, pages)
+        rows = chosen[(page - 1) * PAGE : page * PAGE]
+        features = [
+            {"feature": int(self.ids[row])} | {c.name: _plain(self.column(c.name)[row]) for c in self.columns}
+            for row in rows
+        ]
+        return {"total": len(chosen), "page": page, "pages": pages, "features": features}
+
+    def _hits(self, query: str) -> np.ndarray:
+        texts = ["peak_tokens", *(column.name for column in self.columns if column.kind == "text")]
+        hits = np.array([str(feature).startswith(query) for feature in self.ids.tolist()], dtype=bool)
+        for name in texts:
+            hits |= np.array([query in text.lower() for text in self.column(name)], dtype=bool)
+        return hits
 
 
-def as_column(name: str, values: list[Any]) -> np.ndarray[Any, Any]:
-    """Make a column as `StatsTable.column` promises it; None stands for unknown."""
-    if name == "peak_tokens":
-        pairs = [[pair["token"] if isinstance(pair, dict) else pair[0] for pair in v or ()] for v in values]
-        return np.array(["".join(f"“{token}” " for token in tokens).strip() for tokens in pairs], dtype=object)
-    if name in TEXT_COLUMNS:
-        return np.array([v or "" for v in values], dtype=object)
-    return np.array([np.nan if v is None else v for v in values], dtype=np.float64)
+def in_quotes(tokens: Iterable[Any] | None) -> str:
+    """The tokens of `peak_tokens` as a text; each is `(token, count)`, or a row of these."""
+    names = [token["token"] if isinstance(token, dict) else token[0] for token in tokens or ()]
+    return " ".join(f"“{name}”" for name in names)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, str):
+        return value
+    return float(value) if math.isfinite(value) else None

@@ -267,6 +267,24 @@ def parse_features(value: Any, n_features: int | None = None) -> list[int]:
     return list(dict.fromkeys(chain.from_iterable(ranges)))
 
 
+def scale_limit(scale: Any, words: Sequence[str]) -> float | None:
+    """The number in a scale, None for one of `words`.
+
+    Raises:
+        ValueError: it is neither one of them nor a finite number above 0.
+    """
+    if scale in words:
+        return None
+    try:
+        limit = float("nan") if isinstance(scale, bool) else float(scale)
+    except (TypeError, ValueError):
+        limit = float("nan")
+    if not 0 < limit < float("inf"):
+        known = ", ".join(repr(word) if word else "empty" for word in words)
+        raise ValueError(f"the scale is {scale!r}; give a number above 0, or one of {known}")
+    return limit
+
+
 def _feature_range(entry: Any, n_features: int | None) -> range:
     typed = _FEATURES.fullmatch(entry.strip()) if isinstance(entry, str) else None
     if typed:

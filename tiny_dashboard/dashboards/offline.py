@@ -10,14 +10,15 @@ from typing import Any, Self
 
 import numpy as np
 
-from tiny_dashboard.core.card import card_html
+from tiny_dashboard.core.card import PANELS, CardInfo, Panel, card_html
+from tiny_dashboard.core.concordance import examples_html, share_scale
 from tiny_dashboard.core.examples import Example, ExampleSource, SourceInfo, check_example, check_feature
 from tiny_dashboard.core.files import write_text
-from tiny_dashboard.core.highlight import Color, Html, Passage, Track, examples_html, page, scale_limit, share_scale
+from tiny_dashboard.core.highlight import Color, Html, Passage, Track
 from tiny_dashboard.core.prompts import special_ids
-from tiny_dashboard.core.static import assets
-from tiny_dashboard.core.statistics import FeatureStats
-from tiny_dashboard.core.text import TokenReader
+from tiny_dashboard.core.static import assets, page
+from tiny_dashboard.core.statistics import FeatureStats, FeatureTable
+from tiny_dashboard.core.text import TokenReader, scale_limit
 from tiny_dashboard.hub import load_tokenizer
 
 
@@ -31,6 +32,7 @@ class OfflineDashboard:
             their own marks (`Ġ`, `▁`, `<0x0A>`).
         window_size: tokens shown on each side of the peak; the rest is folded.
         max_examples: examples shown of a feature.
+        panels: of the card, `(stats, info) -> HTML` each; see `core.card`.
     """
 
     def __init__(
@@ -39,6 +41,8 @@ class OfflineDashboard:
         tokenizer: Any,
         window_size: int = 50,
         max_examples: int = 30,
+        *,
+        panels: Sequence[Panel] = PANELS,
     ) -> None:
         for feature in max_activation_examples if isinstance(max_activation_examples, dict) else ():
             if not hasattr(feature, "__index__"):
@@ -48,6 +52,7 @@ class OfflineDashboard:
         self._tokenizer = tokenizer
         self.window_size = window_size
         self.max_examples = max_examples
+        self.panels = panels
 
     @classmethod
     def from_db(
@@ -66,7 +71,14 @@ class OfflineDashboard:
 
     @classmethod
     def open(
-        cls, source: Any, tokenizer: Any = None, *, window_size: int = 50, max_examples: int = 30, **options: Any
+        cls,
+        source: Any,
+        tokenizer: Any = None,
+        *,
+        window_size: int = 50,
+        max_examples: int = 30,
+        panels: Sequence[Panel] = PANELS,
+        **options: Any,
     ) -> Self:
         """Open whatever `open_examples` reads; `options` go to it.
 
@@ -74,7 +86,8 @@ class OfflineDashboard:
         """
         from tiny_dashboard.sources import open_examples
 
-        return cls(open_examples(source, tokenizer=tokenizer, **options), tokenizer, window_size, max_examples)
+        examples = open_examples(source, tokenizer=tokenizer, **options)
+        return cls(examples, tokenizer, window_size, max_examples, panels=panels)
 
     @property
     def info(self) -> SourceInfo:
@@ -105,6 +118,16 @@ class OfflineDashboard:
         """What is known of a feature besides its examples; None where that is nothing."""
         source = self.max_activation_examples
         return source.stats(feature_idx) if isinstance(source, ExampleSource) else None
+
+    @cached_property
+    def table(self) -> FeatureTable:
+        """What is known of all features."""
+        source = self.max_activation_examples
+        return source.table() if isinstance(source, ExampleSource) else FeatureTable(self.features)
+
+    def card(self, stats: FeatureStats | None, nearest: Sequence[tuple[int, float]] | None = None) -> Html:
+        """A feature's card, from what is known of it; `nearest` as for `CardInfo`."""
+        return card_html(stats, CardInfo(self.info.models, nearest), self.panels)
 
     @property
     def max_acts(self) -> Mapping[int, float]:
@@ -247,7 +270,7 @@ class OfflineDashboard:
 
     def _section(self, feature: int, scale: str) -> str:
         examples = self.fragment(feature, scale=scale)
-        return f"<h2>Feature {feature}</h2>{card_html(self.stats(feature), self.info.models)}{examples}"
+        return f"<h2>Feature {feature}</h2>{self.card(self.stats(feature))}{examples}"
 
     @cached_property
     def _reader(self) -> TokenReader:

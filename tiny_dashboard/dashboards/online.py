@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from tiny_dashboard.core.files import write_text
-from tiny_dashboard.core.highlight import COLORS, Color, Html, Passage, Track, page, passage_html, scale_limit
+from tiny_dashboard.core.highlight import COLORS, Color, Html, Passage, Track, passage_html
 from tiny_dashboard.core.prompts import EncodedText, encode_text, special_ids
-from tiny_dashboard.core.static import assets
-from tiny_dashboard.core.text import TokenReader, parse_features
+from tiny_dashboard.core.static import assets, page
+from tiny_dashboard.core.text import TokenReader, parse_features, scale_limit
 
 Features = int | str | Iterable[int | str]
 

@@ -18,12 +18,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from tiny_dashboard.app.api import feature_table
-from tiny_dashboard.core.card import card_html
+from tiny_dashboard.core.card import no_examples
+from tiny_dashboard.core.concordance import examples_html
 from tiny_dashboard.core.examples import check_feature
 from tiny_dashboard.core.files import whole_folder
-from tiny_dashboard.core.highlight import examples_html, page, plain_text
-from tiny_dashboard.core.static import assets, read_static
+from tiny_dashboard.core.highlight import plain_text
+from tiny_dashboard.core.static import assets, page, read_static
 from tiny_dashboard.dashboards.offline import OfflineDashboard
 
 GROUP_FEATURES, GROUP_BYTES = 16, 2_000_000  # a data file ends after so many features, or characters of HTML
@@ -75,7 +75,7 @@ def export_site(
     if start is not None:
         check_feature(start, dict.fromkeys(wanted, ()))
     folder = Path(folder).expanduser().absolute()
-    broken: dict[int, ValueError] = {}
+    broken: dict[int, Exception] = {}
     with whole_folder(folder) as partial:
         (partial / "data").mkdir()
         starts = [0]
@@ -99,17 +99,19 @@ def export_site(
     return folder
 
 
-def _entry(dashboard: OfflineDashboard, feature: int, broken: dict[int, ValueError]) -> Entry:
+def _entry(dashboard: OfflineDashboard, feature: int, broken: dict[int, Exception]) -> Entry:
     """A feature as the page shows it; one that cannot be read is an error in its own place only."""
     try:
-        card = card_html(dashboard.stats(feature), dashboard.info.models)
+        stats = dashboard.stats(feature)
+        card = dashboard.card(stats)
         passages = [passage for _, passage in dashboard.read(feature, scale="feature")]
         if not passages:
-            note = f"feature {feature} has no examples: it never fired on the corpus that was searched"
-            return card, "", note, "empty"
+            return card, "", no_examples(feature, stats), "empty"
         window = dashboard.window_size
         return card, examples_html(passages, window=window, note=f"window {window}"), "", ""
-    except ValueError as error:
+    except ConnectionError:
+        raise
+    except Exception as error:  # a damaged feature is an error in its own place only
         broken[feature] = error
         return "", "", str(error), "error"
 
@@ -128,14 +130,14 @@ def _groups(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
 
 
 def _index(dashboard: OfflineDashboard, features: Sequence[int]) -> dict[str, Any]:
-    """The feature table, by columns; what is not known is null."""
-    known, columns = feature_table(dashboard)
-    places = {feature: place for place, feature in enumerate(known.tolist())}
+    """The feature table, by columns, and what the columns are; what is not known is null, or ""."""
+    table = dashboard.table
+    places = {feature: place for place, feature in enumerate(table.ids.tolist())}
     order = [places.get(feature) for feature in features]
-    index: dict[str, Any] = {"feature": list(features)}
-    for name, column in columns.items():
-        values = column.tolist()
-        missing = "" if name in ("label", "peak_tokens") else None
+    index: dict[str, Any] = {"feature": list(features), "columns": [vars(column) for column in table.columns]}
+    for name in ("peak_tokens", *(column.name for column in table.columns)):
+        values = table.column(name).tolist()
+        missing = "" if table.column(name).dtype == object else None
         index[name] = [missing if at is None else _short(values[at]) for at in order]
     return index
 

@@ -1,4 +1,4 @@
-"""What the modules of this folder share: the order of examples, and statistics as columns for search and sort."""
+"""What the modules of this folder share."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from tiny_dashboard.core.examples import Example, ExampleSource, check_example
-from tiny_dashboard.core.statistics import FeatureStats, StatsTable
+from tiny_dashboard.core.statistics import FeatureStats, FeatureTable
 
 
 def strongest_first(rows: Iterable[Sequence[Any]], feature: int) -> list[Example]:
@@ -89,13 +89,13 @@ class FileSource(ExampleSource):
         return next((stats for stats in known if stats is not None), None)
 
     @cached_property
-    def _all_stats(self) -> StatsTable:
+    def _table(self) -> FeatureTable:
         # By file, so that each is parsed once.
         by_file = sorted(self._files_of, key=lambda feature: str(self._files_of[feature][0]))
-        return StatsTable(self.stats(feature) or FeatureStats(feature) for feature in by_file)
+        return FeatureTable.of(self.features(), (self.stats(feature) or FeatureStats(feature) for feature in by_file))
 
-    def all_stats(self) -> StatsTable | None:
-        return self._all_stats if self.cheap_stats else None
+    def table(self) -> FeatureTable:
+        return self._table if self.cheap_stats else super().table()
 
     def _in(self, file: Path, feature: int) -> tuple[Sequence[Sequence[Any]], FeatureStats | None]:
         content = self.parsed(file)

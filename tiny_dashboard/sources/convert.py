@@ -10,6 +10,7 @@ from typing import Any
 
 from tiny_dashboard.core.examples import ExampleSource, SourceInfo
 from tiny_dashboard.core.files import whole_folder
+from tiny_dashboard.core.statistics import COLUMNS
 from tiny_dashboard.hub import load_tokenizer
 from tiny_dashboard.sources import open_examples
 from tiny_dashboard.sources.parquet import ParquetExamples
@@ -58,7 +59,8 @@ def convert(source: Any, folder: str | Path, *, tokenizer: Any = None, progress:
         for feature in tqdm(features, desc="statistics", unit=" features", disable=not progress)
         if isinstance(examples, ExampleSource) and (record := examples.stats(feature)) is not None
     )
-    return write_dataset(folder, rows, stats, metadata, tokenizer=tokenizer)
+    extra = [c for c in examples.table().columns if c not in COLUMNS] if isinstance(examples, ExampleSource) else []
+    return write_dataset(folder, rows, stats, metadata, tokenizer=tokenizer, extra=extra)
 
 
 def _copy(source: ParquetExamples, folder: Path) -> Path:

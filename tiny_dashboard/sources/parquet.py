@@ -15,7 +15,6 @@ import json
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import fields
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tiny_dashboard.core.examples import Example, ExampleSource, SourceInfo, check_example
-from tiny_dashboard.core.statistics import TEXT_COLUMNS, FeatureStats, StatsTable, as_column
+from tiny_dashboard.core.statistics import FIELDS, Column, FeatureStats, FeatureTable, in_quotes
 
 LAYOUT_KEYS = ("format", "version", "n_features", "n_examples", "features", "examples_files", "features_files")
 FORMAT, VERSION = "tiny-dashboard examples", 1
@@ -142,18 +141,30 @@ class ParquetExamples(ExampleSource):
         table = self._rows("features", feature)
         return None if table is None else _stats(table.to_pylist()[0])
 
-    def all_stats(self) -> StatsTable:
-        return _LazyStats(self)
+    def table(self) -> FeatureTable:
+        schema = self._features_schema()
+        extra = [Column(f.name, f.name.replace("_", " "), "as its source has it", kind) for f, kind in _extra(schema)]
+        return FeatureTable(self.features(), self._column, extra)
 
-    def column(self, name: str) -> np.ndarray[Any, Any]:
-        """One plain column of the `features` table for all features, as `StatsTable.column` gives it."""
+    def _column(self, name: str) -> Any:
+        """One column of the `features` table for all features; None where the files lack it."""
         parts = []
         for file in self._files["features"]:
             with self._named(file["name"]), self._open(file["name"], self._footer(file["name"])[0]) as opened:
+                if name not in opened.schema_arrow.names:
+                    return None
                 parts.append(opened.read([name]).column(0))
-        if name in TEXT_COLUMNS:
-            return as_column(name, [v for part in parts for v in part.to_pylist()])
+        if name == "peak_tokens":
+            return [in_quotes(value) for part in parts for value in part.to_pylist()]
+        if parts and pa.types.is_string(parts[0].type):
+            return [value for part in parts for value in part.to_pylist()]
         return np.concatenate([part.to_numpy().astype(np.float64) for part in parts]) if parts else np.zeros(0)
+
+    def _features_schema(self) -> pa.Schema:
+        for file in self._files["features"][:1]:
+            with self._named(file["name"]):
+                return self._footer(file["name"])[0].schema.to_arrow_schema()
+        return FEATURES_SCHEMA
 
     def _rows(self, kind: str, feature: int) -> pa.Table | None:
         """The rows of one feature, from the one row group that holds them."""
@@ -213,31 +224,25 @@ class ParquetExamples(ExampleSource):
         return str(local.resolve()) if local and local.is_dir() else tokenizer
 
 
-class _LazyStats(StatsTable):
-    """The `features` table, read column by column or row by row when it is asked for."""
-
-    def __init__(self, source: ParquetExamples) -> None:
-        self._source = source
-
-    def column(self, name: str) -> np.ndarray[Any, Any]:
-        return self._source.column(name)
-
-    def __getitem__(self, feature: int) -> FeatureStats:
-        record = self._source.stats(feature)
-        if record is None:
-            raise KeyError(feature)
-        return record
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self._source.features())
-
-    def __len__(self) -> int:
-        return len(self._source.features())
+def _extra(schema: pa.Schema) -> Iterator[tuple[pa.Field, str]]:
+    """The columns of the `features` table that are not ours, and their kinds; lists and the like are passed over."""
+    for one in schema:
+        if one.name not in FEATURES_SCHEMA.names:
+            if pa.types.is_string(one.type):
+                yield one, "text"
+            elif pa.types.is_floating(one.type) or pa.types.is_integer(one.type) or pa.types.is_boolean(one.type):
+                yield one, "number"
 
 
 def _stats(row: dict[str, Any]) -> FeatureStats:
-    for name in ("top_logits", "bottom_logits"):
-        row[name] = [[(pair["token"], pair["logit"]) for pair in model] for model in row[name] or ()]
-    row["peak_tokens"] = [(pair["token"], pair["count"]) for pair in row.get("peak_tokens") or ()]
-    row["histogram"] = [int(x) if float(x).is_integer() else x for x in row["histogram"] or ()]
-    return FeatureStats(**{f.name: row[f.name] for f in fields(FeatureStats) if row.get(f.name) not in (None, [])})
+    """A row of the `features` table; what it lacks is unknown, and what we never heard of is kept."""
+    known = {name: row[name] for name in FIELDS if row.get(name) not in (None, [])}
+    for name in {"top_logits", "bottom_logits"} & known.keys():
+        known[name] = [[(pair["token"], pair["logit"]) for pair in model] for model in known[name]]
+    if "peak_tokens" in known:
+        known["peak_tokens"] = [(pair["token"], pair["count"]) for pair in known["peak_tokens"]]
+    if "histogram" in known:
+        known["histogram"] = [int(x) if float(x).is_integer() else x for x in known["histogram"]]
+    others = {name: value for name, value in row.items() if name not in FEATURES_SCHEMA.names}
+    extra = {name: value for name, value in others.items() if isinstance(value, str | int | float)}
+    return FeatureStats(**known, extra=extra)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,12 @@ from typing import Any
 import numpy as np
 
 from tiny_dashboard.core.examples import Example, ExampleSource
-from tiny_dashboard.core.statistics import TEXT_COLUMNS, FeatureStats, StatsTable
+from tiny_dashboard.core.statistics import COLUMNS, FeatureStats, FeatureTable
 from tiny_dashboard.sources.base import number_in
 from tiny_dashboard.sources.formats.neuronpedia import read_lines
 
-# Column of feature_df.csv -> field; the first of several names wins.
-COLUMNS = {
+# Column of feature_df.csv -> field; the first of several names wins. The others are kept as they are.
+COLUMNS_OF_DF = {
     "tag": "label",
     "max_act": "max_activation",
     "lmsys_max_act": "max_activation",
@@ -57,58 +57,28 @@ class WithSideFiles(ExampleSource):
         return self._source.load(feature)
 
     def stats(self, feature: int) -> FeatureStats | None:
-        return merge(self._source.stats(feature), self._side.get(feature))
+        side, own = self._side.get(feature), self._source.stats(feature)
+        return side.over(own) if side else own
 
-    def all_stats(self) -> StatsTable:
+    def table(self) -> FeatureTable:
         return self._table
 
     @cached_property
-    def _table(self) -> StatsTable:
-        known = self._source.all_stats()
-        return _MergedStats(self, known if isinstance(known, StatsTable) else None, self._side)
+    def _table(self) -> FeatureTable:
+        own = self._source.table()
+        side = FeatureTable.of(self.features(), (s for f, s in self._side.items() if f in self._source))
+        extra = {column.name: column for column in (*own.columns, *side.columns) if column not in COLUMNS}
 
-    def close(self) -> None:
-        self._source.close()
+        def read(name: str) -> np.ndarray:
+            return _overlay([table.raw(name) for table in (own, side) if table.has(name)])
 
-
-class _MergedStats(StatsTable):
-    """Statistics of a source with those of the side files over them, column by column."""
-
-    def __init__(self, source: WithSideFiles, known: StatsTable | None, side: Mapping[int, FeatureStats]) -> None:
-        self._source, self._known, self._side = source, known, side
-        self._features = dict.fromkeys(source.features())
-
-    def column(self, name: str) -> np.ndarray[Any, Any]:
-        ids = np.fromiter(self._features, np.int64, len(self._features))
-        column = np.full(len(ids), "", dtype=object) if name in TEXT_COLUMNS else np.full(len(ids), np.nan)
-        if self._known is not None and len(self._known):
-            known = np.fromiter(self._known, np.int64, len(self._known))
-            _, here, there = np.intersect1d(ids, known, assume_unique=True, return_indices=True)
-            column[here] = self._known.column(name)[there]
-        place = {int(feature): i for i, feature in enumerate(ids)}
-        for feature, stats in self._side.items():
-            if feature in place and getattr(stats, name) not in (None, ()):
-                column[place[feature]] = getattr(stats, name)
-        return column
-
-    def __getitem__(self, feature: int) -> FeatureStats:
-        if feature not in self._features:
-            raise KeyError(feature)
-        return self._source.stats(feature) or FeatureStats(feature)
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self._features)
-
-    def __len__(self) -> int:
-        return len(self._features)
+        return FeatureTable(self.features(), read, extra.values())
 
 
-def merge(first: FeatureStats | None, over: FeatureStats | None) -> FeatureStats | None:
-    """One record of two; what `over` knows goes before."""
-    if first is None or over is None:
-        return over or first
-    known = {f.name: getattr(over, f.name) for f in fields(over)}
-    return replace(first, **{name: value for name, value in known.items() if value is not None and value != ()})
+def _overlay(columns: Sequence[np.ndarray]) -> np.ndarray:
+    """The last column, with the first where that is unknown."""
+    first, last = columns[0], columns[-1]
+    return np.where(last != "" if last.dtype == object else ~np.isnan(last), last, first)
 
 
 def read_side_files(folder: Path, hookpoint: str | None = None) -> dict[int, FeatureStats]:
@@ -125,9 +95,7 @@ def read_side_files(folder: Path, hookpoint: str | None = None) -> dict[int, Fea
     for file, read in _readers(folder, hookpoint):
         try:
             for stats in read(file):
-                merged = merge(side.get(stats.feature), stats)
-                assert merged is not None
-                side[stats.feature] = merged
+                side[stats.feature] = stats.over(side.get(stats.feature))
         except (ValueError, KeyError, TypeError, EOFError, OSError, csv.Error) as error:
             raise ValueError(f"cannot read {file}, which lies beside the examples: {error!r}") from error
     return side
@@ -153,15 +121,23 @@ def _feature_df(file: Path) -> Iterator[FeatureStats]:
         rows = csv.reader(lines)
         names = next(rows, [])
         for row in rows:
-            cells = dict(zip(names[1:], row[1:], strict=True))
+            cells = {name: text for name, text in zip(names[1:], row[1:], strict=True) if text not in ("", "nan")}
             known: dict[str, Any] = {}
-            for column, name in COLUMNS.items():
-                text = cells.get(column, "")
-                if text and text != "nan" and name not in known:
+            for column, name in COLUMNS_OF_DF.items():
+                if column in cells and name not in known:
+                    text = cells.pop(column)
                     known[name] = text if name == "label" else float(text)
             if "relative_norm_difference" in known:
                 known["relative_norm_difference"] = 1 - known["relative_norm_difference"]
-            yield FeatureStats(int(float(row[0])), **known)
+            extra = {name: _number_or_text(text) for name, text in cells.items() if name not in COLUMNS_OF_DF}
+            yield FeatureStats(int(float(row[0])), **known, extra=extra)
+
+
+def _number_or_text(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text
 
 
 def _json(file: Path) -> Iterator[FeatureStats]:

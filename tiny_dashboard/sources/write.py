@@ -6,7 +6,6 @@ import heapq
 import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import fields
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -18,7 +17,7 @@ import pyarrow.parquet as pq
 
 from tiny_dashboard.core.examples import Example, check_example
 from tiny_dashboard.core.files import whole_folder
-from tiny_dashboard.core.statistics import FeatureStats
+from tiny_dashboard.core.statistics import FIELDS, Column, FeatureStats
 from tiny_dashboard.core.text import TokenReader
 from tiny_dashboard.sources.parquet import EXAMPLES_SCHEMA, FEATURES_SCHEMA, FORMAT, THIS, TOKENS_FIELD, VERSION
 
@@ -34,6 +33,7 @@ def write_dataset(
     metadata: Mapping[str, Any] | None = None,
     *,
     tokenizer: Any = None,
+    extra: Iterable[Column] = (),
 ) -> Path:
     """Write a dataset in our layout: the whole folder, or nothing. Both iterables are read once, as streams.
 
@@ -43,6 +43,7 @@ def write_dataset(
         stats: one record for a feature, features ascending; read after all `examples`.
         metadata: what is known of the models, as JSON values: `tokenizer` (a Hub id, or a folder relative to
             `folder`), `models`, `dictionary`, `layer`, `hook_point`, and anything else.
+        extra: columns that are none of ours and that the first records may lack.
         tokenizer: makes the readable snippets where examples have only ids; without it these stay empty.
 
     Returns:
@@ -61,7 +62,7 @@ def write_dataset(
         batches = _example_tables(examples, counts, tokenizer, has_tokenizer)
         examples_files = _write_files(partial, "examples", batches, FEATURES_PER_FILE)
         runs: list[list[int]] = []
-        features_files = _write_files(partial, "features", _feature_tables(stats, counts, runs), sys.maxsize)
+        features_files = _write_files(partial, "features", _feature_tables(stats, counts, runs, extra), sys.maxsize)
         layout = {
             "format": FORMAT,
             "version": VERSION,
@@ -205,9 +206,10 @@ def _snippet(example: Example, activations: np.ndarray[Any, Any], reader: TokenR
 
 
 def _feature_tables(
-    stats: Iterable[FeatureStats], counts: Mapping[int, int], runs: list[list[int]]
+    stats: Iterable[FeatureStats], counts: Mapping[int, int], runs: list[list[int]], extra: Iterable[Column]
 ) -> Iterator[pa.Table]:
     """The `features` table in row groups; `runs` receives `[first, last]` of each run of feature ids."""
+    schema: pa.Schema | None = None
     both = heapq.merge(((s.feature, s) for s in stats), ((f, None) for f in counts), key=itemgetter(0))
     rows = []
     for feature, records in groupby(both, key=itemgetter(0)):
@@ -218,24 +220,41 @@ def _feature_tables(
         else:
             runs.append([feature, feature])
         if len(rows) == STATS_PER_GROUP:
-            yield _features_table(rows)
+            schema = schema or _schema_of(rows, extra)
+            yield _features_table(rows, schema)
             rows.clear()
     if rows:
-        yield _features_table(rows)
+        yield _features_table(rows, schema or _schema_of(rows, extra))
 
 
-def _features_table(rows: list[dict[str, Any]]) -> pa.Table:
-    columns = [_array([row[f.name] for row in rows], f.type) for f in FEATURES_SCHEMA]
-    return pa.table(columns, schema=FEATURES_SCHEMA)
+def _features_table(rows: list[dict[str, Any]], schema: pa.Schema) -> pa.Table:
+    unknown = sorted({name for row in rows for name in row} - {*schema.names})
+    if unknown:
+        first = rows[0]["feature"]
+        raise ValueError(f"feature {first} or one behind it has {', '.join(unknown)}, which the first features lack")
+    return pa.table([_array([row.get(f.name) for row in rows], f.type) for f in schema], schema=schema)
+
+
+def _schema_of(rows: list[dict[str, Any]], extra: Iterable[Column]) -> pa.Schema:
+    """The columns of the `features` table: ours, those that are announced, and those of the first rows."""
+    kinds = {column.name: column.kind == "text" for column in extra}
+    for row in rows:
+        for name, value in row.items():
+            if name not in FEATURES_SCHEMA.names:
+                kinds[name] = kinds.get(name, False) or isinstance(value, str)
+    schema = FEATURES_SCHEMA
+    for name, is_text in kinds.items():
+        schema = schema.append(pa.field(name, pa.string() if is_text else pa.float64()))
+    return schema
 
 
 def _stats_row(stats: FeatureStats) -> dict[str, Any]:
-    row = {f.name: getattr(stats, f.name) for f in fields(stats)}
+    row = {name: getattr(stats, name) for name in FIELDS}
     for name in ("top_logits", "bottom_logits"):
         row[name] = [[{"token": t, "logit": x} for t, x in model] for model in row[name]]
     row["peak_tokens"] = [{"token": t, "count": n} for t, n in row["peak_tokens"]]
     # An empty list says nothing; a null says so in the viewer too.
-    return {k: None if isinstance(v, (list, tuple)) and not v else v for k, v in row.items()}
+    return dict(stats.extra) | {k: None if isinstance(v, (list, tuple)) and not v else v for k, v in row.items()}
 
 
 def _card(name: str, known: Mapping[str, Any], layout: Mapping[str, Any]) -> str:

@@ -5,7 +5,6 @@
    table, of a group of features [card, examples, note, kind of note] for each, the HTML made by highlight.py. */
 (() => {
   const PAGE = 25, KEPT = 12; // rows of the table; groups of features held at a time
-  const TITLES = { feature: "feature", label: "label", density: "density", max_activation: "maximum", relative_norm_difference: "relative norm", decoder_cosine: "cosine" };
   const at = (id) => document.getElementById(id);
   const make = (tag, text, attributes = {}) => {
     const node = document.createElement(tag);
@@ -75,11 +74,13 @@
   };
 
   const number = (v) => (Math.abs(v) >= 0.1 && Math.abs(v) < 1000 ? v.toFixed(2) : String(Number(v.toPrecision(3))));
-  const cell = (name, v) => (v === null ? "" : name === "density" ? `${Number((100 * v).toPrecision(3))}%` : number(v));
+  const cell = (kind, v) => (v === null ? "" : kind === "text" ? v : kind === "percent" ? `${Number((100 * v).toPrecision(3))}%` : number(v));
   const table = () => {
-    const { sort, descending } = listed, query = /^\d+$/.test(listed.query) ? "" : listed.query.toLowerCase(), key = index[sort];
+    const { sort, descending } = listed, query = listed.query.toLowerCase(), key = index[sort];
+    const texts = ["peak_tokens", ...index.columns.filter(({ kind }) => kind === "text").map(({ name }) => name)];
     let rows = index.feature.map((_, n) => n);
-    if (query) rows = rows.filter((n) => index.label[n].toLowerCase().includes(query) || index.peak_tokens[n].toLowerCase().includes(query));
+    // Digits find the features whose number begins so, too.
+    if (query) rows = rows.filter((n) => String(index.feature[n]).startsWith(query) || texts.some((name) => index[name][n].toLowerCase().includes(query)));
     const order = (a, b) => (key[a] < key[b] ? -1 : key[a] > key[b] ? 1 : 0);
     // What is not known comes last either way.
     rows.sort((a, b) => (key[a] === null) - (key[b] === null) || (descending ? order(b, a) : order(a, b)) || a - b);
@@ -90,15 +91,15 @@
       if (to >= 1 && to <= pages) bar.append(make("button", sign, { "data-action": "page", "data-value": to }));
     }
     const grid = make("table"), head = grid.createTHead().insertRow(), body = grid.createTBody();
-    for (const [name, title] of Object.entries(TITLES)) {
-      const th = make("th");
+    for (const { name, title, says } of [{ name: "feature", title: "feature", says: "its number" }, ...index.columns]) {
+      const th = make("th", undefined, { title: says });
       th.append(make("button", title + (name === sort ? (descending ? " ↓" : " ↑") : ""), { "data-action": "sort", "data-value": name }));
       head.append(th);
     }
     for (const n of rows.slice((page - 1) * PAGE, page * PAGE)) {
       const row = make("tr", undefined, { "data-action": "open", "data-value": index.feature[n] }), first = make("td");
       first.append(make("button", index.feature[n]));
-      row.append(first, make("td", index.label[n]), ...Object.keys(TITLES).slice(2).map((name) => make("td", cell(name, index[name][n]))));
+      row.append(first, ...index.columns.map(({ name, kind }) => make("td", cell(kind, index[name][n]))));
       body.append(row);
     }
     root.append(bar, grid);

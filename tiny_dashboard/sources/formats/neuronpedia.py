@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tiny_dashboard.core.examples import Example, SourceInfo
-from tiny_dashboard.core.statistics import FeatureStats, StatsTable
+from tiny_dashboard.core.statistics import FeatureStats, FeatureTable
 from tiny_dashboard.sources.base import FileSource, bands, head, number_in
 from tiny_dashboard.sources.formats.saedashboard import record_stats
 
@@ -52,8 +52,9 @@ class NeuronpediaExamples(FileSource):
     def stats(self, feature: int) -> FeatureStats | None:
         return self._records.stats(feature)
 
-    def all_stats(self) -> StatsTable | None:
-        return self._records.all_stats()
+    def table(self) -> FeatureTable:
+        records = (self._records.stats(feature) for feature in self._records.features())
+        return FeatureTable.of(self.features(), filter(None, records))
 
 
 class _Records(FileSource):
