@@ -358,6 +358,8 @@ def test_a_nonsense_address_is_said_or_left_out(visit):
         "tab=online&max_act=x&text=a&highlight=x",
     ):  # fmt: skip
         page.goto(f"{visit.origin}?{query}")
+        tab = "Online" if "tab=online" in query else "Offline"
+        expect(page.get_by_role("tab", name=tab)).to_have_attribute("aria-selected", "true")
         shown = f"{EXAMPLES} .td-x, {EXAMPLES} .td-note, {ANALYSIS} .td-note"
         expect(page.locator(shown).locator("visible=true").first).to_be_visible()
         page.get_by_role("tab", name="Offline").click()

@@ -19,7 +19,7 @@ from tiny_dashboard.collect import collect_examples
 from tiny_dashboard.collect.ray import collect_on_ray
 
 torch.set_num_threads(1)
-OPTIONS = {"context": 12, "top_k": 3, "samples": 2, "batch_size": 32, "layer": 1, "device": "cpu"}
+OPTIONS = {"context": 12, "top_k": 3, "samples": 2, "batch_size": 32, "block_size": 16, "layer": 1, "device": "cpu"}
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def test_a_lost_worker_changes_nothing(names, tmp_path):
     killed = []
 
     def kill_one():
-        while not list((tmp_path / "ray").glob("out.shards/*.state/meta.json")):
+        while not list((tmp_path / "ray").glob("out.shards/*.state/save-*/meta.json")):
             time.sleep(0.02)
         while not (busy := list(workers())):
             time.sleep(0.02)
@@ -85,7 +85,7 @@ def test_without_ray(names, tmp_path, monkeypatch):
         return real(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", refuse)
-    with pytest.raises(ImportError, match=r"pip install 'tiny-dashboard\[ray\]'"):
+    with pytest.raises(ImportError, match=r"install tiny-dashboard with \[ray\]"):
         collect_on_ray(*names[0], tmp_path / "out", num_shards=2)
 
 
