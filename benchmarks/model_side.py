@@ -46,7 +46,7 @@ def chosen_features(n_tokens: int = 256, width: int = 192, n_features: int = 163
         featurizer = Featurizer(pair, load_dictionary(folder, device="cpu"), layer=2)
     ids = torch.randint(0, 4096, (n_tokens,)).tolist()
     return _ratio(
-        lambda: featurizer.features(ids, [3, 77, 500, 9000]),
+        lambda: featurizer.read(ids).values([3, 77, 500, 9000]),
         lambda: [get_activations(model, ids, 2) for model in pair],
     )
 

@@ -254,7 +254,7 @@ def test_analyze(ask, bundle):
     assert answer["text"] == TEXT and "".join(answer["tokens"]) == "<s>" + TEXT
     assert answer["token_ids"] == bundle.tokenizer(TEXT)["input_ids"]
     assert answer["features"] == [12, 30, 3, 5, 6, 7] and answer["response"] == ""
-    expected = bundle.featurizer.features(answer["token_ids"], answer["features"]).numpy()
+    expected = bundle.featurizer.read(answer["token_ids"]).values(answer["features"]).numpy()
     np.testing.assert_allclose(answer["activations"], expected, atol=1e-5)
 
 
@@ -340,7 +340,7 @@ def test_top_features(ask, bundle):
     assert plain(answer) == answer
     rows = answer["features"]
     assert len(rows) == 7 and set(rows[0]) == {"feature", "label", "activation", "position", "token"}
-    values = bundle.featurizer.features(bundle.tokenizer(TEXT)["input_ids"], range(N_FEATURES)).numpy()[1:]
+    values = bundle.featurizer.read(bundle.tokenizer(TEXT)["input_ids"]).values(range(N_FEATURES)).numpy()[1:]
     order = np.argsort(-values.max(0), kind="stable")[:7]
     assert [r["feature"] for r in rows] == order.tolist()
     tokens = ask.analyze(TEXT, "1")["tokens"]

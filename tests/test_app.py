@@ -57,7 +57,7 @@ def test_endpoints_answer_data(app_client, bundle, rich):
     analysis = app_client.predict(text=text, highlight_features=f"{rich}", api_name="/analyze")
     ids = bundle.tokenizer(text)["input_ids"]
     assert analysis["token_ids"] == ids
-    np.testing.assert_allclose(analysis["activations"], bundle.featurizer.features(ids, [rich]), atol=1e-5)
+    np.testing.assert_allclose(analysis["activations"], bundle.featurizer.read(ids).values([rich]), atol=1e-5)
     top = app_client.predict(text=text, k=3, api_name="/top_features")["features"]
     assert len(top) == 3 and top[0]["activation"] >= top[1]["activation"] >= top[2]["activation"]
 
@@ -388,7 +388,7 @@ def test_a_dashboard_of_functions_in_the_app(visit_hostile):
     expect(page.locator(f"{ANALYSIS} .td-p")).to_have_text("the quick fox" + PWN)
     # A function generates in its own way: what it would not heed is not offered.
     page.get_by_role("button", name="More").click()
-    expect(page.get_by_label("Compute")).to_be_visible()
+    expect(page.get_by_label("Leave out special tokens")).to_be_visible()
     expect(page.get_by_label("number input for Temperature")).to_be_hidden()
     expect(page.get_by_role("button", name="Steer")).to_be_hidden()
     page.get_by_role("tab", name="Offline").click()

@@ -319,7 +319,6 @@ def test_the_address_of_an_analysis(visit):
     page.get_by_label("Tooltip").fill("3, 5-7")
     page.get_by_label("Max act").fill("auto")
     page.get_by_role("button", name="More").click()
-    page.get_by_label("Compute").fill("9")
     page.get_by_label("Leave out special tokens").last.check()
     page.get_by_label("Split a crosscoder's feature by model").check()
     page.get_by_role("button", name="Colour 1").click()
@@ -330,7 +329,7 @@ def test_the_address_of_an_analysis(visit):
     highlight = page.locator("#td-highlight textarea").input_value()
     assert highlight
     wait_for_query(page, tab="online", chat="true", tooltip="3, 5-7", max_act="auto", highlight=highlight)
-    wait_for_query(page, compute="9", leave_out="true", split="true", color1="#00aa00", color2=None, mask=None)
+    wait_for_query(page, leave_out="true", split="true", color1="#00aa00", color2=None, mask=None)
     other = visit(page.url)
     expect(other.locator(f"{ANALYSIS} .td-p")).to_have_text('<|user|>hello</s><|assistant|>hi & "you" #1 +2')
     expect(other.locator("#td-text textarea")).to_have_value('hello<eot>hi & "you" #1 +2')
@@ -339,7 +338,6 @@ def test_the_address_of_an_analysis(visit):
     expect(other.locator(f"{ANALYSIS} .td-legend s").first).to_have_attribute("style", re.compile("#00aa00"))
     expect(other.locator(f"{ANALYSIS} i.td-s[style]")).to_have_count(0)
     other.get_by_role("button", name="More").click()
-    expect(other.get_by_label("Compute")).to_have_value("9")
     other.reload()
     expect(other.locator(f"{ANALYSIS} .td-p")).to_contain_text("<|user|>hello")
     # A picker would fetch what a colour in its style names.

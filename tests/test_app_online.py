@@ -29,12 +29,12 @@ def test_analyze_shows_where_features_fire(visit, bundle):
     analyze(page, text)
     expect(page.locator(f"{ANALYSIS} .td-p")).to_have_text("<s>" + text)
     ids = bundle.tokenizer(text)["input_ids"]
-    top = bundle.featurizer.top(ids, 20, ignore=[True] + [False] * (len(ids) - 1))
+    top = bundle.featurizer.read(ids).top(20, ignore=[True] + [False] * (len(ids) - 1))
     listed = page.locator(f"{TOP} .td-f button:first-child")
     expect(listed).to_have_text([str(f) for f in top.features])
     # Empty takes the one that fires most.
     expect(page.locator("#td-highlight textarea")).to_have_value(str(top.features[0]))
-    active = [i for i, v in enumerate(bundle.featurizer.features(ids, top.features[:1])[:, 0].tolist()) if v]
+    active = [i for i, v in enumerate(bundle.featurizer.read(ids).values(top.features[:1])[:, 0].tolist()) if v]
     styled = tokens(page).evaluate_all("all => all.flatMap((t, i) => t.hasAttribute('style') ? [i] : [])")
     assert styled == active
     expect(tokens(page).first).to_have_class("td-s")
@@ -44,13 +44,13 @@ def test_two_features_and_a_tooltip_with_more(visit, bundle):
     page = visit("?tab=online")
     text = "The quick brown fox"
     ids = bundle.tokenizer(text)["input_ids"]
-    a, b, c, *_ = bundle.featurizer.top(ids, 20, ignore=[True] + [False] * (len(ids) - 1)).features
+    a, b, c, *_ = bundle.featurizer.read(ids).top(20, ignore=[True] + [False] * (len(ids) - 1)).features
     page.locator("#td-highlight textarea").fill(f"{b}, {a}")
     page.get_by_label("Tooltip").fill(str(c))
     analyze(page, text)
     expect(page.locator(f"{ANALYSIS} .td-legend > span")).to_have_count(2)
     expect(page.locator(f"{ANALYSIS} i[style*='linear-gradient']").first).to_be_visible()
-    values = bundle.featurizer.features(ids, [b, a, c])
+    values = bundle.featurizer.read(ids).values([b, a, c])
     at = int(values[1:, 0].argmax()) + 1
     tokens(page).nth(at).hover()
     expect(page.locator(".td-tip div span")).to_have_text(
@@ -97,7 +97,7 @@ def test_a_token_lists_what_fires_there_and_a_feature_opens_its_examples(visit, 
     text = "The quick brown fox"
     analyze(page, text)
     ids = bundle.tokenizer(text)["input_ids"]
-    top = bundle.featurizer.top(ids, 20)
+    top = bundle.featurizer.read(ids).top(20)
     at = len(ids) - 1
     tokens(page).nth(at).click()
     here = [f for f, v in zip(top.token_features[at].tolist(), top.token_values[at].tolist(), strict=True) if v > 0]

@@ -162,7 +162,7 @@ def test_what_is_stored_is_what_the_model_gives_again(setup, tmp_path, name):
     for feature in (0, 5, 9):
         for example in offline.examples(feature):
             ids, special = offline.ids_of(example)
-            live = featurizer.features(ids, [feature])[len(ids) - len(example.activations) :, 0]
+            live = featurizer.read(ids).values([feature])[len(ids) - len(example.activations) :, 0]
             stored = np.array(example.activations)
             masked = np.isnan(stored)
             np.testing.assert_allclose(stored[~masked], live[~masked], rtol=2e-3, atol=1e-4)
@@ -337,9 +337,9 @@ def test_an_object_of_sparsify(setup, tmp_path):
     ]
     assert data(found[0])["examples/00000.parquet"] == data(found[1])["examples/00000.parquet"]
     featurizers = [Featurizer(pair[0], dictionary, tokenizer, 1) for dictionary in (ours, coder)]
-    expected, other = (featurizer.features([5, 6, 7], range(40)) for featurizer in featurizers)
+    expected, other = (featurizer.read([5, 6, 7]).values(range(40)) for featurizer in featurizers)
     torch.testing.assert_close(other, expected)
-    assert featurizers[1].top([5, 6, 7], 5).features == featurizers[0].top([5, 6, 7], 5).features
+    assert featurizers[1].read([5, 6, 7]).top(5).features == featurizers[0].read([5, 6, 7]).top(5).features
 
 
 def test_documents_by_hand():

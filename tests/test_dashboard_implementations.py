@@ -259,7 +259,7 @@ def test_any_object_with_get_activations(bundle):
     expected = torch.einsum("bld,ldf->bf", x, weights).relu()[:, [3, 9]]
     np.testing.assert_allclose(result.activations, expected, atol=1e-4)
     assert len(dashboard.top_features(TEXT, 5).features) == 5 and dashboard.n_features is None
-    with pytest.raises(TypeError, match="shares need a dictionary of load_dictionary"):
+    with pytest.raises(TypeError, match="a split needs a dictionary of load_dictionary"):
         dashboard.split_tracks(dashboard.encode(TEXT), 3)
 
 

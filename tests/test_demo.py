@@ -113,7 +113,7 @@ def test_examples_are_what_the_models_say_now(models, tokenizer, feature):
     for example in list(examples)[:3]:
         ids = list(example.token_ids)
         bos = [] if ids[0] == tokenizer.bos_token_id else [tokenizer.bos_token_id]
-        live = featurizer.features([*bos, *ids], [feature])[len(bos) :, 0].numpy()
+        live = featurizer.read([*bos, *ids]).values([feature])[len(bos) :, 0].numpy()
         stored = np.nan_to_num(np.array(example.activations, dtype=np.float32))
         live[0] = stored[0]  # BOS is not counted
         np.testing.assert_allclose(stored, live, rtol=2e-3, atol=2e-3)

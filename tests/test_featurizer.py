@@ -54,14 +54,14 @@ def test_features_and_shares(pair, tmp_path):
     full = full * (full > 30)
     assert 0 < (full > 0).float().mean() < 1
     for chosen in ([3], [40, 2, 2], list(range(N))):
-        found = featurizer.features(IDS, chosen)
+        found = featurizer.read(IDS).values(chosen)
         assert found.dtype == torch.float32 and found.shape == (len(IDS), len(chosen))
         torch.testing.assert_close(found, full[:, chosen], atol=1e-4, rtol=1e-5)
         torch.testing.assert_close(
-            featurizer.shares(IDS, chosen), (parts * (full > 0)[..., None])[:, chosen], atol=1e-4, rtol=1e-5
+            featurizer.read(IDS).split(chosen), (parts * (full > 0)[..., None])[:, chosen], atol=1e-4, rtol=1e-5
         )
     with pytest.raises(ValueError, match="feature 50 is out of range: the dictionary has 50"):
-        featurizer.features(IDS, [50])
+        featurizer.read(IDS).values([50])
 
 
 @pytest.mark.parametrize("ids", [IDS, IDS[:1]])
@@ -75,10 +75,10 @@ def test_an_sae(pair, tmp_path, ids, hook_point):
     parts = x[:, 0] @ t["encoder.weight"][0] * norm
     full = (parts + t["encoder.bias"] * norm).relu()
     full = full * (full > 1)
-    torch.testing.assert_close(featurizer.features(ids, [7, 0, 3]), full[:, [7, 0, 3]], atol=1e-4, rtol=1e-5)
+    torch.testing.assert_close(featurizer.read(ids).values([7, 0, 3]), full[:, [7, 0, 3]], atol=1e-4, rtol=1e-5)
     shares = (parts * (full > 0))[:, [4, 1], None]
-    torch.testing.assert_close(featurizer.shares(ids, [4, 1]), shares, atol=1e-4, rtol=1e-5)
-    best = featurizer.top(ids, 3)
+    torch.testing.assert_close(featurizer.read(ids).split([4, 1]), shares, atol=1e-4, rtol=1e-5)
+    best = featurizer.read(ids).top(3)
     assert best.features == full.amax(0).topk(len(best.features)).indices.tolist() and best.features
     assert best.token_features.shape[0] == len(ids)
     torch.testing.assert_close(dictionary.get_activations(x, [5, 2]), full[:, [5, 2]], atol=1e-4, rtol=1e-5)
@@ -86,26 +86,28 @@ def test_an_sae(pair, tmp_path, ids, hook_point):
 
 def test_top(pair, crosscoder, monkeypatch):
     featurizer = Featurizer(list(pair), crosscoder, layer=LAYER)
-    codes = featurizer.features(IDS, range(N))
+    codes = featurizer.read(IDS).values(range(N))
     values, positions = codes.max(0)
     order = [f for f in values.argsort(descending=True).tolist() if values[f] > 0]
     for tokens_at_once in (1, 4, 1000):
-        monkeypatch.setattr("tiny_dashboard.models.featurizer.ENCODE_BYTES", tokens_at_once * 4 * N)
-        top = featurizer.top(IDS, 10, per_token=3)
+        monkeypatch.setattr("tiny_dashboard.models.reading.ENCODE_BYTES", tokens_at_once * 4 * N)
+        top = featurizer.read(IDS).top(10, per_token=3)
         assert top.features == order[:10]
         assert top.positions == [int(positions[f]) for f in order[:10]]
         torch.testing.assert_close(torch.tensor(top.values), values[order[:10]])
         torch.testing.assert_close(top.token_values, codes.topk(3, 1).values)
         torch.testing.assert_close(codes.gather(1, top.token_features), top.token_values)
-    ignored = featurizer.top(IDS, N, ignore=[True] + [False] * 5)
+    ignored = featurizer.read(IDS).top(N, ignore=[True] + [False] * 5)
     torch.testing.assert_close(torch.tensor(ignored.values), codes[1:].max(0).values[ignored.features])
     assert 0 not in ignored.positions
-    assert featurizer.top(IDS, 10 * N, per_token=10 * N).token_values.shape == (6, N)
+    assert featurizer.read(IDS).top(10 * N, per_token=10 * N).token_values.shape == (6, N)
 
 
 def test_bf16_models_and_wrappers(pair, crosscoder):
-    exact = Featurizer(list(pair), crosscoder, layer=LAYER).features(IDS, range(N))
-    rough = Featurizer([Wrapper(model.bfloat16()) for model in pair], crosscoder, layer=LAYER).features(IDS, range(N))
+    exact = Featurizer(list(pair), crosscoder, layer=LAYER).read(IDS).values(range(N))
+    rough = (
+        Featurizer([Wrapper(model.bfloat16()) for model in pair], crosscoder, layer=LAYER).read(IDS).values(range(N))
+    )
     assert rough.dtype == torch.float32
     both = (exact > 0) & (rough > 0)
     assert both.float().sum() > 0.9 * (exact > 0).float().sum()
@@ -127,15 +129,15 @@ class Foreign(torch.nn.Module):
 def test_foreign_dictionaries(pair):
     weight = torch.randn(2, WIDTH, N)
     featurizer = Featurizer(list(pair), Foreign(weight), layer=LAYER)
-    found = featurizer.features(IDS, [4, 1])
+    found = featurizer.read(IDS).values([4, 1])
     assert found.dtype == torch.float32 and not found.requires_grad
     x = torch.stack([states(model, IDS) for model in pair], 1)
     torch.testing.assert_close(found, torch.einsum("sld,ldf->sf", x, weight).relu()[:, [4, 1]], rtol=0.1, atol=1.0)
-    assert len(featurizer.top(IDS, 5).features) == 5
-    with pytest.raises(TypeError, match="shares need a dictionary of load_dictionary"):
-        featurizer.shares(IDS, [1])
+    assert len(featurizer.read(IDS).top(5).features) == 5
+    with pytest.raises(TypeError, match="a split needs a dictionary of load_dictionary"):
+        featurizer.read(IDS).split([1])
     sae = SimpleNamespace(encode=lambda x: x @ weight[0])
-    torch.testing.assert_close(Featurizer(pair[0], sae, layer=LAYER).features(IDS, [3]), x[:, 0] @ weight[0][:, [3]])
+    torch.testing.assert_close(Featurizer(pair[0], sae, layer=LAYER).read(IDS).values([3]), x[:, 0] @ weight[0][:, [3]])
 
 
 def test_what_does_not_fit(pair, tmp_path):
@@ -163,7 +165,7 @@ def test_what_does_not_fit(pair, tmp_path):
     with pytest.raises(ValueError, match="unknown hook point"):
         Featurizer(list(pair), crosscoder, layer=1, hook_point="middle")
     with pytest.raises(ValueError, match=f"41 tokens and the context of LlamaForCausalLM is {CONTEXT}"):
-        Featurizer(list(pair), crosscoder, layer=1).features([3] * 41, [0])
+        Featurizer(list(pair), crosscoder, layer=1).read([3] * 41)
 
 
 def test_tokenizers_must_agree(pair, crosscoder):

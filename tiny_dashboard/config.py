@@ -135,12 +135,15 @@ class DashboardConfig(BaseModel):
 
         return load_fitting(**self._online())
 
-    def open_online(self, max_acts: Mapping[int, float] | None = None) -> OnlineDashboard:
-        """Load models and dictionary; errors are those of `open_dictionary`."""
+    def open_online(
+        self, max_acts: Mapping[int, float] | None = None, *, dictionary_device: str | None = None
+    ) -> OnlineDashboard:
+        """Load models and dictionary; errors are those of `open_dictionary`. `dictionary_device`: None is `device`."""
         from tiny_dashboard.dashboards.featurized import FeaturizerDashboard
         from tiny_dashboard.models.loading import load_featurizer
 
-        featurizer = load_featurizer(**self._online(), tokenizer=self.tokenizer, dtype=self.dtype)
+        how: dict[str, Any] = {"tokenizer": self.tokenizer, "dtype": self.dtype, "dictionary_device": dictionary_device}
+        featurizer = load_featurizer(**self._online(), **how)
         dashboard = FeaturizerDashboard(featurizer, self.window_size, max_acts)
         dashboard.max_new_tokens = self.max_new_tokens
         return dashboard

@@ -116,7 +116,7 @@ def make_bundle(root: Path) -> SimpleNamespace:
     write_crosscoder(root / "crosscoder", torch.cat(states))
     dictionary = load_dictionary(root / "crosscoder", device="cpu", layer=LAYER)
     featurizer = Featurizer(pair, dictionary, tokenizer, LAYER)
-    values = [featurizer.features(row, range(N_FEATURES)) for row in ids]
+    values = [featurizer.read(row).values(range(N_FEATURES)) for row in ids]
 
     def examples():
         for f in range(N_FEATURES):

@@ -147,7 +147,8 @@ class Endpoints:
             max_act: the activation that gets the full colour: a number, "auto", or empty for the text's own maximum.
 
         Returns:
-            {text, tokens, token_ids, features, activations: a row for each token, response}
+            {text, tokens, token_ids, features, activations: a row for each token, response, left_out: positions without
+            a value, since their norm is out of all proportion (attention sinks)}
         """
         generate = true_or_false(generate, "generate")
         prompt = self.encode(text, chat=chat, generation_prompt=generate and chat)
@@ -163,6 +164,7 @@ class Endpoints:
             "features": result.features,
             "activations": [[_plain(v) for v in row] for row in result.activations.tolist()],
             "response": encoded.text[len(prompt.text) :],
+            "left_out": result.left_out,
         }
 
     def top_features(self, text: str, k: int = 20, chat: bool = False) -> dict[str, Any]:
@@ -192,14 +194,13 @@ class Endpoints:
         encoded: EncodedText,
         highlight: str = "",
         tooltip: str = "",
-        compute: str = "",
         *,
         max_act: Any = "",
         **how: Any,
     ) -> Analysis:
         """`analyze_encoded` with what people type: feature lists, and a scale that may be empty."""
-        n_features = getattr(self.online, "n_features", None)
-        chosen = [parse_features(features, n_features) for features in (highlight, tooltip, compute)]
+        n_features = self.online.n_features
+        chosen = [parse_features(features, n_features) for features in (highlight, tooltip)]
         if sum(map(len, chosen)) > MAX_FEATURES:
             raise ValueError(f"{sum(map(len, chosen))} features are asked for; at most {MAX_FEATURES} at once")
         scale = max_act.strip() if isinstance(max_act, str) else max_act
@@ -207,7 +208,7 @@ class Endpoints:
 
     def top(self, encoded: EncodedText, k: int = 20) -> dict[str, Any]:
         """What fires over a text and at each of its tokens, with the labels that the examples know."""
-        online: Any = self.online
+        online = self.online
         if not online.can_rank:
             raise ValueError("this dashboard computes chosen features only; name them")
         found = online.top_encoded(encoded, k)
@@ -234,7 +235,7 @@ class Endpoints:
     def decoder(self) -> Any:
         """The decoder side, where models and dictionary are loaded by now; else None."""
         loaded = self._online is not None and self._online.done() and self._online.exception() is None
-        return getattr(self.online, "decoder", None) if loaded else None
+        return self.online.decoder if loaded else None
 
     def label(self, feature: int) -> str:
         """A feature's label, else the tokens that it fires on most, "" where the examples know neither."""

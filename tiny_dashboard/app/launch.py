@@ -224,7 +224,7 @@ def _parts(config: DashboardConfig, patient: bool, gpu: Any) -> tuple[Any, Any]:
     remote = ZeroGpuFeaturizer(gpu)
 
     def load() -> OnlineDashboard:
-        dashboard: Any = config.open_online(known)
+        dashboard: Any = config.open_online(known, dictionary_device="cpu")
         dashboard.featurizer = remote.hold(dashboard.featurizer)
         return dashboard
 

@@ -15,8 +15,9 @@ from tiny_dashboard.app.components import explain, note, save_js, token_view, ur
 from tiny_dashboard.core.highlight import COLORS, Track, format_number, hex_color, passage_html, plain_text
 from tiny_dashboard.core.prompts import EncodedText
 from tiny_dashboard.core.text import parse_features
+from tiny_dashboard.dashboards.online import LEFT_OUT
 
-_TYPED = ("highlight", "tooltip", "compute", "max_act")
+_TYPED = ("highlight", "tooltip", "max_act")
 _MULTIPLE = "times its maximum"
 # In the order of `OnlineTab.asked`; the offline tab has a "mask" of its own.
 _URL = dict.fromkeys(("text", "chat", *_TYPED, "split", "leave_out"), "") | dict(
@@ -74,7 +75,6 @@ class OnlineTab:
                     self.tooltip = gr.Textbox(label="Tooltip", info="more: 3, 5-9", min_width=120)
                     self.max_act = gr.Textbox(label="Max act", info="empty, auto or a number", min_width=120)
                 with gr.Accordion("More", open=False):
-                    self.compute = gr.Textbox(label="Compute", info="features for the data only")
                     self.split = gr.Checkbox(
                         label="Split a crosscoder's feature by model", info="two bands: base, chat"
                     )
@@ -96,13 +96,13 @@ class OnlineTab:
                         strength = gr.Number(1.0, label="Strength", info=_MULTIPLE, min_width=120)
                     clamp = gr.Checkbox(label="Clamp", info="set it, do not add it; for one model only")
                 self.top = token_view(elem_id="td-top", min_height=160)
-        self.settings = [self.highlight, self.tooltip, self.compute, self.max_act, self.split, self.mask, *colors]
+        self.settings = [self.highlight, self.tooltip, self.max_act, self.split, self.mask, *colors]
         self.outputs = [self.highlight, self.view, self.top, self.state]
         # One model call at a time; the others wait their turn.
         model: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "gpu", "api_visibility": "private"}
         self.asked = ask = [self.text, self.chat, *self.settings]
         self.readied = [self.status, sliders, steer]
-        controls: list[Any] = [self.highlight, self.tooltip, self.max_act, self.compute]
+        controls: list[Any] = [self.highlight, self.tooltip, self.max_act]
         analyzed = [
             run.click(self.analyze, ask, [*self.outputs, self.response, self.unsteered], **model),
             self.text.submit(self.analyze, ask, [*self.outputs, self.response, self.unsteered], **model),
@@ -145,7 +145,7 @@ class OnlineTab:
         except ValueError as error:
             return gr.HTML(note(str(error), "error")), gr.skip(), gr.skip()
         ours = online.can_rank
-        said = getattr(online, "notes", ()) if ours else ["this dashboard computes chosen features: name them"]
+        said = online.notes if ours else ["this dashboard computes chosen features: name them"]
         return gr.HTML(note(" · ".join(said), "fine") if said else ""), gr.Row(visible=ours), gr.Accordion(visible=ours)
 
     def restore(self, query: Mapping[str, str], text: str) -> list[Any]:
@@ -157,7 +157,7 @@ class OnlineTab:
 
     def analyze_given(self, text: str, chat: bool, *settings: Any) -> tuple[Any, ...]:
         """Analyse the text that a link brought, where it brought one."""
-        return self.analyze(text, chat, *settings) if text.strip() else (gr.skip(),) * 6
+        return self.analyze(text, chat, *settings) if text.strip() else (gr.skip(),) * (len(self.outputs) + 2)
 
     def analyze(self, text: str, chat: bool, *settings: Any) -> tuple[Any, ...]:
         """Tokenise, compute, draw."""
@@ -226,7 +226,7 @@ class OnlineTab:
         """What the strength is a number of, for the feature that is typed."""
         try:
             online = self._ask.online
-            most = online.max_activation(parse_features(feature, getattr(online, "n_features", None))[0])
+            most = online.max_activation(parse_features(feature, online.n_features)[0])
         except (ValueError, LookupError, OSError):  # no feature, or one that is none: `generate` says so
             return gr.Number(info=_MULTIPLE)
         return gr.Number(
@@ -235,7 +235,7 @@ class OnlineTab:
 
     def _steering(self, feature: str, strength: float, clamp: bool) -> dict[str, Any]:
         """Steering by a multiple of the feature's maximum, or by an activation where that is not known."""
-        chosen = parse_features(feature, getattr(self._ask.online, "n_features", None))
+        chosen = parse_features(feature, self._ask.online.n_features)
         if len(chosen) > 1:
             raise ValueError(f"{len(chosen)} features to steer with; name one")
         steer = [(f, strength * (self._ask.online.max_activation(f) or 1.0)) for f in chosen]
@@ -274,46 +274,28 @@ class OnlineTab:
         return self._feature_list(f"at token {at} “{where.strip()[:30]}”", found)
 
     def _draw(
-        self,
-        encoded: EncodedText,
-        highlight: str,
-        tooltip: str,
-        compute: str,
-        max_act: str,
-        split: bool,
-        mask: bool,
-        *colors: str,
+        self, encoded: EncodedText, highlight: str, tooltip: str, max_act: str, split: bool, mask: bool, *colors: str
     ) -> tuple[Any, ...]:
         state: dict[str, Any] = {"encoded": list(encoded)}
+        said = ""
         try:
             if self._ask.online.can_rank:
                 state["top"] = self._ask.top(encoded)
                 if not highlight.strip() and state["top"]["over_text"]:
                     highlight = str(state["top"]["over_text"][0]["feature"])
-            if "top" in state and not (highlight + tooltip + compute).strip():  # nothing fires
+            if "top" in state and not (highlight + tooltip).strip():  # nothing fires
                 passage = self._ask.online.passage(encoded)
             else:
-                passage = self._ask.analysis(
-                    encoded, highlight, tooltip, compute, max_act=max_act, mask_special=mask, colors=colors
-                ).passage
-            if split and passage.tracks:
-                passage = replace(passage, tracks=self._split(encoded, highlight, passage.tracks, mask, colors))
-            view = passage_html(passage, window=None)
+                how: dict[str, Any] = {"max_act": max_act, "mask_special": mask, "colors": colors, "split": split}
+                result = self._ask.analysis(encoded, highlight, tooltip, **how)
+                passage = result.passage
+                if result.left_out:
+                    places = ", ".join(map(str, result.left_out[:5]))
+                    said = note(f"token {places} {LEFT_OUT}", "fine")
+            view = said + passage_html(passage, window=None)
         except Exception as error:
             view = note(explain(error), "error")
         return highlight, view, self._top_html(state.get("top")), state
-
-    def _split(
-        self, encoded: EncodedText, highlight: str, tracks: Sequence[Track], mask: bool, colors: Sequence[str]
-    ) -> list[Track]:
-        online: Any = self._ask.online
-        if not highlight.strip().isdecimal() or not hasattr(online, "split_tracks"):
-            raise ValueError("a split needs one highlighted feature, and a crosscoder of two models")
-        bands = online.split_tracks(encoded, int(highlight))
-        if mask:
-            bands = [replace(band, values=np.where(encoded.special, np.nan, band.values)) for band in bands]
-        bands = [replace(band, color=color) for band, color in zip(bands, colors, strict=False)]
-        return [*bands, *(replace(track, highlighted=False) for track in tracks)]
 
     def _top(self, encoded: EncodedText) -> dict[str, Any] | None:
         return self._ask.top(encoded) if self._ask.online.can_rank else None

@@ -28,9 +28,10 @@ from tiny_dashboard.collect.state import State
 from tiny_dashboard.core.files import check_is_new, own_folder, whole_folder
 from tiny_dashboard.core.statistics import FeatureStats
 from tiny_dashboard.dictionaries import Dictionary
-from tiny_dashboard.models.activations import get_activations, text_config
+from tiny_dashboard.models.activations import text_config
 from tiny_dashboard.models.decoder import DecoderView
 from tiny_dashboard.models.featurizer import Featurizer
+from tiny_dashboard.models.reading import outliers
 
 WORKING_MEMORY = 2**30  # for the codes of a batch, where nothing else is said
 BYTES_PER_CODE = 16  # pre-activation, code, comparison, and what the activation function makes on the way
@@ -250,16 +251,11 @@ class Run:
     def update(self, batch: TokenBatch) -> int:
         """Run the models on a batch and take in what they give; returns the number of tokens that count."""
         featurizer = self.featurizer
-        found = [
-            get_activations(model, batch.ids, featurizer.layer, featurizer.hook_point, batch.attention)
-            for model in featurizer.models
-        ]
-        x = torch.stack([part.to(self.device, featurizer.dtype) for part in found], dim=-2)[:, batch.n_prefix :]
+        x = featurizer.batch_activations(batch.ids, batch.attention)[:, batch.n_prefix :]
         windows = batch.windows
         if self.chosen.outlier_norm is not None:
-            norm = x.float().norm(dim=-1).to(self.home)
-            usual = norm.masked_fill(~windows.keep[..., None], torch.nan).nanmedian(1, keepdim=True).values
-            windows = windows._replace(keep=windows.keep & (norm <= self.chosen.outlier_norm * usual).all(-1))
+            far = outliers(x, windows.keep, self.chosen.outlier_norm).to(self.home)
+            windows = windows._replace(keep=windows.keep & ~far)
 
         n_features = self.state.n_features
         flat = x.flatten(0, 1)

@@ -111,6 +111,7 @@ class Passage:
         ids: vocabulary ids, `[seq_len]`, for the tooltip.
         special: True at BOS and chat-template tokens, `[seq_len]`: they are set back.
         peak: position that the concordance aligns on; None takes the highest value of the first highlighted track.
+        remarks: what is said of a token at the pointer, by position.
         group, group_title: heading shown where it differs from the passage before, and what is said at the pointer.
     """
 
@@ -120,6 +121,7 @@ class Passage:
     ids: Sequence[int] | None = None
     special: Sequence[bool] = ()
     peak: int | None = None
+    remarks: Mapping[int, str] = field(default_factory=dict)
     group: str = ""
     group_title: str = ""
 
@@ -168,13 +170,7 @@ def hex_color(color: Color) -> str:
 
 @cache
 def max_alpha(color: str) -> float:
-    """The strongest opacity of `color` under which text keeps a contrast of 4.5:1, in light and in dark.
-
-    Contrast is WCAG's: `(l1 + 0.05) / (l2 + 0.05)` of the relative luminances.
-
-    Args:
-        color: `#rrggbb`.
-    """
+    """The strongest opacity of `#rrggbb` under which text keeps a contrast of 4.5:1 (WCAG's), in light and in dark."""
     opacity = 255  # in the steps of a colour's two digits, so that rounding adds nothing
     while any(_contrast(ink, _over(color, ground, opacity / 255)) < MIN_CONTRAST for ink, ground in SURROUNDINGS):
         opacity -= 1
@@ -254,7 +250,7 @@ def tokens_html(passage: Passage, inks: list[Ink]) -> tuple[list[str], dict[str,
     if len(parts) != n:
         parts = [f"<i>{_escape(token)}</i>" for token in passage.tokens]
     # The few texts that HTML cannot hold go to the script, for copying and for the tooltip.
-    if not _is_plain(text) and _UNHTML.search(text):
+    if not text.replace("\n", "").isprintable() and _UNHTML.search(text):
         data["x"] = {i: token for i, token in enumerate(passage.tokens) if _UNHTML.search(token)}
     for at, chip in passage.chips.items():
         if not 0 <= at < n:
@@ -264,6 +260,8 @@ def tokens_html(passage: Passage, inks: list[Ink]) -> tuple[list[str], dict[str,
         raise ValueError(f"{len(passage.special)} marks of special tokens for {n} tokens; give one for each token")
     for at in (at for at, special in enumerate(passage.special) if special):
         parts[at] = f'<i class="td-s"{parts[at][2:]}'
+    for at, remark in passage.remarks.items():
+        parts[at] = f'<i title="{plain_text(remark)}"{parts[at][2:]}'
     for at, background, title in _marks(inks):
         parts[at] = f'<i style="background:{background}" title="{title}"{parts[at][2:]}'
     return parts, data
@@ -284,12 +282,8 @@ def _marks(inks: list[Ink]) -> Iterator[tuple[int, str, str]]:
 def _escape(text: str) -> str:
     """Plain text as HTML with the same text content, where characters without a glyph can be shown."""
     html = escape(text, quote=False)
-    return (html if _is_plain(text) else _UNSEEN.sub(_mark, html)).replace("\n", "<b>\n</b>")
-
-
-def _is_plain(text: str) -> bool:
-    """Whether a text is surely free of unseen characters but newlines; several times faster than the pattern."""
-    return text.replace("\n", "").isprintable()
+    # That a text is surely free of unseen characters is told several times faster than by the pattern.
+    return (html if text.replace("\n", "").isprintable() else _UNSEEN.sub(_mark, html)).replace("\n", "<b>\n</b>")
 
 
 def _mark(match: re.Match[str]) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -11,9 +13,11 @@ import numpy as np
 from tiny_dashboard.core.highlight import Color, Track
 from tiny_dashboard.core.prompts import EncodedText, encode_text
 from tiny_dashboard.dashboards.online import OnlineDashboard
-from tiny_dashboard.dictionaries import Dictionary
 from tiny_dashboard.models.decoder import DecoderView
-from tiny_dashboard.models.featurizer import Featurizer, TopFeatures
+from tiny_dashboard.models.featurizer import Featurizer
+from tiny_dashboard.models.reading import Reading, TopFeatures
+
+KEPT_READINGS = 8  # of one text each: at most some tens of megabytes
 
 
 class FeaturizerDashboard(OnlineDashboard):
@@ -37,6 +41,8 @@ class FeaturizerDashboard(OnlineDashboard):
             raise ValueError("the model brings no tokenizer; give tokenizer=")
         super().__init__(featurizer.tokenizer, featurizer.models[-1], window_size, max_acts, second_highlight_color)
         self.featurizer = featurizer
+        self._readings: OrderedDict[tuple[int, ...], Reading] = OrderedDict()
+        self._lock = Lock()
 
     @property
     def n_features(self) -> int | None:
@@ -50,10 +56,28 @@ class FeaturizerDashboard(OnlineDashboard):
         return encoded
 
     def get_feature_activation(self, text: str, feature_indices: tuple[int, ...]) -> Any:
-        return self.featurizer.features(self.encode(text).ids, feature_indices)
+        return self.read(self.encode(text)).values(feature_indices)
+
+    def read(self, encoded: EncodedText) -> Reading:
+        """The text as the models have read it: the last few are kept, by their ids, and not read again."""
+        key = tuple(encoded.ids)
+        with self._lock:
+            known = self._readings.get(key)
+            if known is not None:
+                self._readings.move_to_end(key)
+                return known
+        reading = self.featurizer.read(encoded.ids)
+        with self._lock:
+            self._readings[key] = reading
+            while len(self._readings) > KEPT_READINGS:
+                self._readings.popitem(last=False)
+        return reading
 
     def compute(self, encoded: EncodedText, features: Sequence[int]) -> np.ndarray:
-        return self.featurizer.features(encoded.ids, features).double().numpy()
+        return self.read(encoded).values(features).double().numpy()
+
+    def left_out(self, encoded: EncodedText) -> list[int]:
+        return self.read(encoded).sinks.nonzero().flatten().tolist()
 
     def generate_model_response(
         self, text: str, *, steer: Mapping[int, float] | None = None, clamp: bool = False
@@ -98,12 +122,12 @@ class FeaturizerDashboard(OnlineDashboard):
 
     def top_encoded(self, encoded: EncodedText, k: int = 20) -> TopFeatures:
         """`top_features` for a text that is tokenised already."""
-        return self.featurizer.top(encoded.ids, k, ignore=encoded.special)
+        return self.read(encoded).top(k, ignore=encoded.special)
 
     @cached_property
     def decoder(self) -> DecoderView | None:
         """The decoder side: promoted tokens, norms, neighbours; None where the dictionary is not one of ours."""
-        return DecoderView(self.featurizer) if isinstance(self.featurizer.dictionary, Dictionary) else None
+        return DecoderView(self.featurizer) if self.featurizer.has_decoder else None
 
     @property
     def notes(self) -> Sequence[str]:
@@ -118,5 +142,5 @@ class FeaturizerDashboard(OnlineDashboard):
         """
         if len(self.featurizer.models) < len(names):
             raise ValueError("a split needs a crosscoder of two models; this dictionary reads one")
-        shares = self.featurizer.shares(encoded.ids, [feature])[:, 0].double().numpy()
+        shares = self.read(encoded).split([feature])[:, 0].double().numpy()
         return [Track(f"feature {feature}, {name}", shares[:, m]) for m, name in enumerate(names)]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from tiny_dashboard.core.highlight import COLORS, Color, Html, Passage, Track, p
 from tiny_dashboard.core.prompts import EncodedText, encode_text, special_ids
 from tiny_dashboard.core.static import assets, page
 from tiny_dashboard.core.text import TokenReader, parse_features, scale_limit
+
+LEFT_OUT = "left out: its norm is out of all proportion (an attention sink)"
 
 Features = int | str | Iterable[int | str]
 
@@ -33,6 +36,7 @@ class Analysis:
         response: the generated answer, "" without one.
         passage: tokens and tracks, as the highlighter takes them.
         window_size: tokens around what fires that are not folded.
+        left_out: positions without a value, since their activations are out of all proportion (attention sinks).
     """
 
     text: str
@@ -43,6 +47,7 @@ class Analysis:
     response: str
     passage: Passage
     window_size: int | None
+    left_out: list[int]
 
     @property
     def fragment(self) -> Html:
@@ -71,7 +76,7 @@ class OnlineDashboard(ABC):
     """
 
     max_new_tokens = 256
-    can_rank = False  # whether it holds models and dictionary itself: top features, and options of `respond`
+    can_rank = False  # whether it holds models and dictionary itself: top features, splits, and options of `respond`
 
     def __init__(
         self,
@@ -177,6 +182,33 @@ class OnlineDashboard(ABC):
         """The features that fire most on a text, where the dashboard can compute all of them."""
         raise NotImplementedError(f"{type(self).__name__} computes chosen features only; name them")
 
+    @property
+    def n_features(self) -> int | None:
+        """The number of features, where the dictionary says it."""
+        return None
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """The conventions in force where a checkpoint leaves them open."""
+        return ()
+
+    @property
+    def decoder(self) -> Any:
+        """The decoder side: promoted tokens, norms, neighbours; None where the dictionary is not one of ours."""
+        return None
+
+    def top_encoded(self, encoded: EncodedText, k: int = 20) -> Any:
+        """`top_features` for a text that is tokenised already."""
+        raise NotImplementedError(f"{type(self).__name__} computes chosen features only; name them")
+
+    def split_tracks(self, encoded: EncodedText, feature: int) -> list[Track]:
+        """Each model's part of a crosscoder feature's activation, as two tracks: the two bands of a token."""
+        raise ValueError("a split needs one highlighted feature, and a crosscoder of two models")
+
+    def left_out(self, encoded: EncodedText) -> list[int]:
+        """Positions that have no value, since their activations are out of all proportion (attention sinks)."""
+        return []
+
     def encode(self, text: str, *, chat: bool = False, generation_prompt: bool = False) -> EncodedText:
         """Tokenise a text once; with `chat`, `<eot>` separates its turns, the user's first."""
         return encode_text(text, self.tokenizer, chat=chat, generation_prompt=generation_prompt)
@@ -229,8 +261,17 @@ class OnlineDashboard(ABC):
         mask_special: bool = False,
         response: str = "",
         colors: Sequence[Color] = (),
+        split: bool = False,
     ) -> Analysis:
-        """`analyze` for a text that is tokenised already; keeps nothing on the dashboard."""
+        """`analyze` for a text that is tokenised already; keeps nothing on the dashboard.
+
+        Args:
+            encoded, highlight, tooltip, compute, max_act: as for `analyze`.
+            mask_special: leave special tokens out.
+            response: the part of the text that was generated.
+            colors: of the highlighted features.
+            split: show each model's part of the one highlighted feature, as two bands.
+        """
         if len(highlight) > 2:
             raise ValueError(
                 f"{len(highlight)} features to highlight; choose one or two, and the others as tooltip features"
@@ -240,8 +281,10 @@ class OnlineDashboard(ABC):
             raise ValueError("no feature is named; give at least one to highlight")
         limit = scale_limit("" if max_act is None else max_act, ("", "auto"))
         values = self.compute(encoded, features)
-        if mask_special:
-            values[np.array(encoded.special)] = np.nan
+        left_out = self.left_out(encoded)
+        masked = np.array(encoded.special) & mask_special
+        masked[left_out] = True
+        values[masked] = np.nan
         if not colors and self.second_highlight_color is not None:
             colors = [COLORS[0], self.second_highlight_color]
         color_of = dict(zip(highlight, colors, strict=False))
@@ -251,9 +294,19 @@ class OnlineDashboard(ABC):
                 scale = self.max_activation(feature) if max_act == "auto" else limit
                 color, shown = color_of.get(feature), feature in highlight
                 tracks.append(Track(f"feature {feature}", values[:, column], color, scale=scale, highlighted=shown))
-        passage = self.passage(encoded, tracks)
+        if split:
+            if len(highlight) != 1:
+                raise ValueError("a split needs one highlighted feature, and a crosscoder of two models")
+            bands = [
+                replace(band, values=np.where(masked, np.nan, band.values), color=color)
+                for band, color in zip_longest(self.split_tracks(encoded, *highlight), colors[:2])
+            ]
+            tracks = [*bands, *(replace(track, highlighted=False) for track in tracks)]
+        passage = replace(self.passage(encoded, tracks), remarks=dict.fromkeys(left_out, LEFT_OUT))
         texts = list(passage.tokens)
-        return Analysis(encoded.text, texts, encoded.ids, features, values, response, passage, self.window_size)
+        return Analysis(
+            encoded.text, texts, encoded.ids, features, values, response, passage, self.window_size, left_out
+        )
 
     def passage(self, encoded: EncodedText, tracks: Sequence[Track] = ()) -> Passage:
         """A text as the highlighter takes it."""

@@ -1,33 +1,17 @@
-"""`Featurizer`: models and a dictionary -> feature activations of a text, of chosen features or of the top ones."""
+"""`Featurizer`: models and a dictionary, which read texts and answer them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from tiny_dashboard.dictionaries import Dictionary
-from tiny_dashboard.models.activations import find_hook, get_activations, hooked, unwrap_model
+from tiny_dashboard.models.activations import Hook, find_hook, get_activations, hooked, unwrap_model
 from tiny_dashboard.models.generation import generate
-
-ENCODE_BYTES = 256 * 2**20  # codes of all features are made for so many tokens at a time that they fit in this
-
-
-class TopFeatures(NamedTuple):
-    """The features that fire most on a text.
-
-    Attributes:
-        features, values, positions: strongest over the text first: feature, its peak, and the token of its peak.
-        token_features, token_values: the strongest at each token, `[seq, per_token]`; value 0 where fewer fire.
-    """
-
-    features: list[int]
-    values: list[float]
-    positions: list[int]
-    token_features: Tensor
-    token_values: Tensor
+from tiny_dashboard.models.reading import Reading
 
 
 def check_same_tokens(text: str, tokenizers: Sequence[Any]) -> None:
@@ -116,12 +100,15 @@ class Featurizer:
             raise ValueError("the dictionary does not say which layer it reads; give layer=")
         self.layer, self.hook_point = layer, hook_point or (ours and dictionary.hook_point) or "resid_post"
         check_fit([model.config for model in self.models], dictionary, self.layer, self.hook_point)
-        for model in self.models:
-            find_hook(model, self.layer, self.hook_point)
-            model.eval()
+        self.hooks = [find_hook(model.eval(), self.layer, self.hook_point) for model in self.models]
         weight = next(dictionary.parameters(), None) if hasattr(dictionary, "parameters") else None
         self.device = getattr(dictionary if weight is None else weight, "device", "cpu")
         self.dtype = getattr(dictionary if weight is None else weight, "dtype", torch.float32)
+
+    @property
+    def has_decoder(self) -> bool:
+        """Whether the dictionary's decoder side can be looked at: it is one of `load_dictionary`."""
+        return isinstance(self.dictionary, Dictionary)
 
     def count_features(self) -> int:
         """The number of features: as the dictionary says, or else of what it gives for one blank token."""
@@ -145,62 +132,24 @@ class Featurizer:
             ValueError: no tokens, more than the models' context, or an id that a model does not have.
         """
         one = ids.ndim == 1 if isinstance(ids, Tensor) else not (len(ids) and isinstance(ids[0], (list, tuple, Tensor)))
-        found = [get_activations(model, ids, self.layer, self.hook_point) for model in self.models]
-        stacked = torch.stack([part.to(self.device, self.dtype) for part in found], dim=-2)
+        stacked = self.batch_activations(ids)
         return stacked[0] if one else stacked
 
-    def features(self, ids: Sequence[int], features: Sequence[int]) -> Tensor:
-        """Activations of the chosen features, `[seq, len(features)]`, float32 on the CPU."""
-        self._check_features(features)
-        return self._encode(self.activations(ids), list(features)).float().cpu()
+    def batch_activations(self, ids: Any, attention_mask: Tensor | None = None) -> Tensor:
+        """`activations` of many sequences, `[batch, seq, n_models, d_model]`; the mask is 1 at tokens."""
+        found = [
+            get_activations(model, ids, self.layer, self.hook_point, attention_mask, hook)
+            for model, hook in zip(self.models, self.hooks, strict=True)
+        ]
+        return torch.stack([part.to(self.device, self.dtype) for part in found], dim=-2)
 
-    def shares(self, ids: Sequence[int], features: Sequence[int]) -> Tensor:
-        """How much each model contributes to a feature, `[seq, len(features), n_models]`, float32 on the CPU.
+    def read(self, ids: Sequence[int]) -> Reading:
+        """Read a text once: one forward pass of each model, whatever is asked of it then.
 
-        The parts of the pre-activation (without the bias), in units of the shown activation; 0 where the feature
-        does not fire. A negative part speaks against the feature.
+        Raises:
+            ValueError: see `activations`.
         """
-        if not isinstance(self.dictionary, Dictionary):
-            raise TypeError("shares need a dictionary of load_dictionary; this one only gives its activations")
-        x = self.activations(ids)
-        fires = self.dictionary.get_activations(x, features) != 0
-        x = x[:, 0] if self.dictionary.n_models == 1 else x
-        return (self.dictionary.contributions(x, features) * fires[..., None]).float().cpu()
-
-    @torch.no_grad()
-    def top(
-        self, ids: Sequence[int], k: int = 20, *, per_token: int = 5, ignore: Sequence[bool] | None = None
-    ) -> TopFeatures:
-        """The features that fire most: over the text, and at each token. Encodes every feature.
-
-        Args:
-            ids: the text's tokens.
-            k, per_token: how many features over the text, and at each token.
-            ignore: True at tokens that do not count over the text (BOS, chat template), `[seq]`.
-        """
-        x = self.activations(ids)
-        n_features = getattr(self.dictionary, "n_features", 2**16)
-        best = where = torch.empty(0)
-        per_values, per_features = [], []
-        keep = torch.ones(len(x), 1, dtype=torch.bool) if ignore is None else ~torch.as_tensor(ignore)[:, None]
-        keep = keep.to(x.device)
-        size = max(1, ENCODE_BYTES // (4 * n_features))
-        for start in range(0, len(x), size):
-            codes = self._encode(x[start : start + size]).float()
-            values, found = codes.topk(min(per_token, codes.shape[1]), dim=1)
-            per_values.append(values.cpu())
-            per_features.append(found.cpu())
-            peak, position = codes.masked_fill(~keep[start : start + size], 0).max(0)
-            if start == 0:
-                best, where = peak, position
-            else:
-                where = torch.where(peak > best, position + start, where)
-                best = torch.maximum(best, peak)
-        values, order = best.topk(min(k, len(best)))
-        order = order[values > 0]
-        return TopFeatures(
-            order.tolist(), best[order].tolist(), where[order].tolist(), torch.cat(per_features), torch.cat(per_values)
-        )
+        return Reading(self, list(ids), self.activations(ids))
 
     def generate(
         self,
@@ -233,15 +182,15 @@ class Featurizer:
         stream = generate(self.models[model], ids, max_new_tokens, temperature=temperature, seed=seed, ends=ends)
         if not steer:
             return stream
-        push = self._steering(steer, clamp, model)
         point = "mlp_out" if self.hook_point == "mlp_in" else self.hook_point  # a transcoder writes the MLP's output
-        module, on_input, _ = find_hook(self.models[model], self.layer, point)
-        return _with_hook(stream, module, push, on_input)
+        hook = find_hook(self.models[model], self.layer, point)
+        return _with_hook(stream, hook, self._steering(steer, clamp, model, hook.scale))
 
-    def _steering(self, steer: Sequence[tuple[int, float]], clamp: bool, model: int) -> Callable[[Tensor], Tensor]:
-        """What is done to the hidden states at the dictionary's place."""
+    def _steering(
+        self, steer: Sequence[tuple[int, float]], clamp: bool, model: int, scale: float
+    ) -> Callable[[Tensor], Tensor]:
+        """What is done to the hidden states at the dictionary's place, which are read times `scale`."""
         features, strengths = [feature for feature, _ in steer], [strength for _, strength in steer]
-        self._check_features(features)
         dictionary = self.dictionary
         if not isinstance(dictionary, Dictionary):
             raise TypeError("steering needs a dictionary of load_dictionary; this one only gives its activations")
@@ -254,14 +203,10 @@ class Featurizer:
         wanted = torch.tensor(strengths, device=writes.device)
 
         def push(hidden: Tensor) -> Tensor:
-            change = wanted - dictionary.encode(hidden, features).float() if clamp else wanted
-            return hidden + (change @ writes).to(hidden)
+            change = wanted - dictionary.encode(hidden * scale, features).float() if clamp else wanted
+            return hidden + (change @ writes / scale).to(hidden)
 
         return push
-
-    def _check_features(self, features: Sequence[int]) -> None:
-        if isinstance(self.dictionary, Dictionary):
-            self.dictionary.check_features(features)
 
     @torch.no_grad()
     def codes(self, x: Tensor, features: list[int] | None = None) -> Tensor:
@@ -277,15 +222,11 @@ class Featurizer:
             )
         return codes if features is None else (codes.to_dense() if codes.is_sparse else codes)[:, features]
 
-    def _encode(self, x: Tensor, features: list[int] | None = None) -> Tensor:
-        codes = self.codes(x, features)
-        return codes.to_dense() if codes.is_sparse else codes
 
-
-def _with_hook(stream: Iterator[int], module: Any, push: Callable[[Tensor], Tensor], on_input: bool) -> Iterator[int]:
+def _with_hook(stream: Iterator[int], hook: Hook, push: Callable[[Tensor], Tensor]) -> Iterator[int]:
     """Hooks each step anew: a consumer may ask for each token from another thread."""
     while True:
-        with hooked(module, push, on_input=on_input), torch.no_grad():
+        with hooked(hook.module, push, on_input=hook.on_input), torch.no_grad():
             token = next(stream, None)
         if token is None:
             return

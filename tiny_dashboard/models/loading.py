@@ -63,6 +63,7 @@ def load_featurizer(
     *,
     device: Any = "auto",
     dtype: Any = "auto",
+    dictionary_device: Any = None,
     **where: Any,
 ) -> Featurizer:
     """Models and dictionary, ready to read texts; each may be an object or a name.
@@ -71,8 +72,9 @@ def load_featurizer(
         dictionary, models: as for `load_fitting`, to which `where` goes; one model, or base and chat.
         tokenizer: a tokenizer, its Hub id or folder; None takes that of the last model.
         device, dtype: of what is named; dtype "auto" is that of the checkpoint.
+        dictionary_device: of a dictionary that is named; None: `device`.
     """
-    fitted = load_fitting(dictionary, models, device=device, **where)
+    fitted = load_fitting(dictionary, models, device=dictionary_device or device, **where)
     place = resolve_device(device)
     if tokenizer is None and isinstance(models[-1], (str, Path)):
         tokenizer = models[-1]
