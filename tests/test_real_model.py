@@ -109,9 +109,7 @@ def test_stored_is_live(parts, states, tmp_path):
     corpus = [*ABOUT, TEXT, [*CHAT, {"role": "assistant", "content": "The capital of France is Paris."}]]
     for name, documents in (("texts", corpus[:-1]), ("chats", corpus[-1:])):
         dictionary, how = sae(states, False), {"tokenizer": tokenizer, "context": 32, "samples": 0}
-        out = collect_examples(
-            model, dictionary, documents, tmp_path / name, tokenizer=tokenizer, context=32, samples=0
-        )
+        out = collect_examples(model, dictionary, documents, tmp_path / name, **how)
         offline = OfflineFeatureCentricDashboard.open(out, tokenizer)
         online = SAEOnlineFeatureDashboard(model, dictionary, tokenizer=tokenizer)
         examples = offline.examples(CAPITAL)
