@@ -62,16 +62,19 @@ def test_crosscoder(tmp_path, kind, normalised, batch_topk, layout):
 
 
 def test_crosscoder_files_without_the_later_buffers(tmp_path):
-    """Old files have no norm id (which means CROSSCODER), no normaliser and no target_rms."""
+    """Old files have no norm id (which means CROSSCODER), and no normaliser, or one of another time."""
     t = crosscoder_tensors(normalised=True)
     x = draw(20, L, W)
-    scale = 1 / np.sqrt((t["activation_std"] ** 2).sum(-1) + 1e-8)
     plain = {key: t[key] for key in ("encoder.weight", "encoder.bias", "decoder.weight", "decoder.bias")}
     off = plain | {"activation_mean": np.full((L, W), np.nan)}
     check(save(tmp_path / "plain", plain), x, crosscoder_expected(off, x, "CROSSCODER"))
-    del t["target_rms"], t["activation_global_scale"], t["code_normalization_id"]
-    expected = crosscoder_expected(t | {"activation_global_scale": scale}, x, "CROSSCODER")
-    check(save(tmp_path / "mean", t), x, expected)
+    del t["code_normalization_id"]
+    for_all = t | {"activation_global_scale": np.array(0.7)}
+    expected = crosscoder_expected(t | {"activation_global_scale": np.full(L, 0.7)}, x, "CROSSCODER")
+    check(save(tmp_path / "one for all", for_all), x, expected)
+    del t["target_rms"], t["activation_global_scale"]
+    z = (x - t["activation_mean"]) / (t["activation_std"] + 1e-8)
+    check(save(tmp_path / "each neuron", t), x, crosscoder_expected(off, z, "CROSSCODER"))
 
 
 def test_crosscoder_norm_by_option_and_in_conflict(tmp_path):

@@ -70,7 +70,16 @@ def saelens_expected(t, architecture, x, *, centred=False, normalise="none", res
     }[architecture]()
 
 
+def of_kind(t, architecture):
+    """The tensors that a checkpoint of that architecture holds."""
+    gates = ("b_gate", "b_mag", "r_mag")
+    drop = ("b_enc", "threshold") if architecture == "gated" else gates
+    drop = drop if architecture == "gated" or "jumprelu" in architecture else (*gates, "threshold")
+    return {name: value for name, value in t.items() if name not in drop}
+
+
 def saelens(folder, t, **config):
+    t = of_kind(t, config.get("architecture", "standard"))
     config = {"d_in": W, "d_sae": N, "apply_b_dec_to_input": False, "metadata": {}} | config
     return save(folder, t, config, name="sae_weights.safetensors", config_name="cfg.json")
 
@@ -114,7 +123,7 @@ def test_saelens_transcoder_and_older_configs(tmp_path):
         assert dictionary.decoder([1]).shape == (1, 1, W + 2)
     # Before version 6 the metadata lay at the top, top-k was an activation function and b_dec was taken off by default.
     old = {"activation_fn_str": "topk", "activation_fn_kwargs": {"k": 3}, "hook_name": "blocks.2.attn.hook_z"}
-    folder = save(tmp_path / "old", t, old, name="sae_weights.safetensors", config_name="cfg.json")
+    folder = save(tmp_path / "old", of_kind(t, "topk"), old, name="sae_weights.safetensors", config_name="cfg.json")
     dictionary = check(folder, X, saelens_expected(t, "topk", X, centred=True))
     assert (dictionary.layer, dictionary.hook_point) == (2, "z")
     heads = torch.tensor(X).unflatten(-1, (2, 3))
@@ -123,8 +132,8 @@ def test_saelens_transcoder_and_older_configs(tmp_path):
 
 def test_saelens_without_config(tmp_path):
     t = saelens_tensors()
-    for drop, architecture in (((), "gated"), (("b_gate",), "jumprelu"), (("b_gate", "threshold"), "standard")):
-        tensors = {name: value for name, value in t.items() if name not in drop}
+    for architecture in ("gated", "jumprelu", "standard"):
+        tensors = of_kind(t, architecture)
         folder = save(tmp_path / architecture, tensors, name="sae_weights.safetensors")
         check(folder, X, saelens_expected(t, architecture, X, centred=True))
 
@@ -141,9 +150,7 @@ def test_saelens_unfolded_scale_is_an_option(tmp_path):
 
 
 def test_gemma_scope(tmp_path):
-    t = {
-        name: value for name, value in saelens_tensors().items() if name[0] in "Wbt" and name not in ("b_gate", "b_mag")
-    }
+    t = of_kind(saelens_tensors(), "jumprelu")
     expected = jump(X @ t["W_enc"] + t["b_enc"], t["threshold"])
     for repo, place, model in (
         ("gemma-scope-2b-pt-res", "resid_post", "google/gemma-2-2b"),

@@ -1,13 +1,17 @@
 """Dictionaries: SAEs, transcoders and crosscoders. One small reader module for each checkpoint family.
 
 A family is a module with `NAME` and `EXPECTS` (for messages), `recognises(checkpoint) -> bool` and
-`read(checkpoint, **options) -> Dictionary`; one of the user's own is passed as `family=`.
+`read(checkpoint, **options) -> Dictionary`; one of the user's own is passed as `family=`. It accounts for every tensor,
+and for every key of the config that changes the numbers: what it does not read, and knows to change nothing that it
+shows, stands in its `PASSES_OVER`.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import inspect
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +20,7 @@ import torch
 from tiny_dashboard.dictionaries.checkpoint import Checkpoint
 from tiny_dashboard.dictionaries.dictionary import Dictionary
 from tiny_dashboard.dictionaries.families import (
+    circuit_tracer,
     ckkissane,
     crosscoder,
     dictionary_learning,
@@ -23,6 +28,7 @@ from tiny_dashboard.dictionaries.families import (
     goodfire,
     llama_scope,
     openai,
+    openmoss,
     qwen_scope,
     saelens,
     sparsify,
@@ -37,10 +43,12 @@ FAMILIES: tuple[
     ckkissane,
     gemma_scope,
     llama_scope,
+    openmoss,
     sparsify,
     openai,
     goodfire,
     qwen_scope,
+    circuit_tracer,
     dictionary_learning,
     saelens,
 )
@@ -60,6 +68,7 @@ def load_dictionary(
     width: int | str | None = None,
     l0: int | str | None = None,
     family: Any = None,
+    ignore: Sequence[str] = (),
     **options: Any,
 ) -> Dictionary:
     """Load a dictionary of any known family.
@@ -73,12 +82,14 @@ def load_dictionary(
         subfolder, width, l0: select one dictionary where the source holds many; see `locate.choose`.
         family: the name of a family, where telling it from the tensors goes wrong; or a module or object of your own
             that has `NAME` and `read(checkpoint, **options)`.
+        ignore: tensors and config keys that are to be passed over, though no family accounts for them.
         options: conventions of one family; its `read` names them.
 
     Raises:
         FileNotFoundError: there is no such dictionary.
-        ValueError: no or several dictionaries fit, the family is not known, the checkpoint is damaged, or it reads
-            another layer or hook point than asked for; the message says what was found.
+        ValueError: no or several dictionaries fit, the family is not known or does not account for a tensor or for a
+            key of the config that may change the numbers, the checkpoint is damaged, or it reads another layer or hook
+            point than asked for; the message says what was found.
         TypeError: an option that this family does not have.
     """
     which = {"subfolder": subfolder, "layer": layer, "width": width, "l0": l0, "hook_point": hook_point}
@@ -89,6 +100,7 @@ def load_dictionary(
     if wrong := sorted(set(options) - set(allowed)):
         raise TypeError(f"{reader.NAME} has no option {', '.join(wrong)}; it has {', '.join(allowed) or 'none'}")
     dictionary = reader.read(checkpoint, **options)
+    _check_accounted(checkpoint, reader, {*ignore, *options})
     for name, asked in (("layer", layer), ("hook_point", hook_point)):
         stored = getattr(dictionary, name)
         if asked is not None and stored not in (None, asked):
@@ -113,3 +125,26 @@ def _family(asked: Any, checkpoint: Checkpoint) -> Any:
         wanted = "".join(f"\n  {module.NAME}: {module.EXPECTS}" for module in FAMILIES)
         raise ValueError(f"{checkpoint.path} is of no known family; it holds {found}. Known families:{wanted}")
     return reader
+
+
+# Keys of a config that may change what a dictionary gives; all others (of training, of names) are passed over.
+_MATTERS = re.compile(
+    r"^k$|top_?k|act(ivation)?_fn|^activation$|architecture|sae_type|^dict_class$|normali[sz]e|_norm$|norm_activation|unit_norm|"
+    r"threshold|glu|jump_?relu|rescale|scaling_factor|apply_|transcode|signed|skip|multi_topk"
+)
+
+
+def _check_accounted(checkpoint: Checkpoint, reader: Any, allowed: set[str]) -> None:
+    """Raises a `ValueError` where a family has passed over a tensor, or a key of the config, that may matter."""
+    allowed |= set(getattr(reader, "PASSES_OVER", ()))
+    unread = [name for name in checkpoint.unread() if name not in allowed]
+    keys = [key for key in checkpoint.config.unread() if key not in allowed and _MATTERS.search(key)]
+    if unread or keys:
+        tensors = ", ".join(f"{name} {list(checkpoint.shape(name))}" for name in unread[:8])
+        settings = ", ".join(f"{key} = {checkpoint.config.get(key)!r}" for key in keys[:8])
+        first = [*unread, *keys][0]
+        raise ValueError(
+            f"{checkpoint.path} looks like {reader.NAME}, which does not account for "
+            f"{' and '.join(filter(None, [tensors, settings]))}: it may be of a family that is not known. Name the "
+            f"right one with family=, or pass ignore=[{first!r}, …] to read it without"
+        )

@@ -30,6 +30,27 @@ _HOOKS = (  # the first that matches
 )
 
 
+class Config(dict[str, Any]):
+    """The JSON beside the weights, which remembers the keys that were asked for; tables in it too."""
+
+    def __init__(self, values: dict[str, Any]) -> None:
+        super().__init__({key: Config(value) if isinstance(value, dict) else value for key, value in values.items()})
+        self._asked: set[str] = set()
+
+    def __getitem__(self, key: str) -> Any:
+        self._asked.add(key)
+        return super().__getitem__(key)
+
+    def get(self, key: str, default: Any = None) -> Any:
+        self._asked.add(key)
+        return super().get(key, default)
+
+    def unread(self) -> list[str]:
+        """Keys that nobody has asked for; of a table that was asked for, those in it."""
+        inner = [k for name, v in self.items() if name in self._asked and isinstance(v, Config) for k in v.unread()]
+        return [*sorted(self.keys() - self._asked), *inner]
+
+
 class Checkpoint:
     """A weights file and the JSON beside it.
 
@@ -46,12 +67,17 @@ class Checkpoint:
     def __init__(self, path: Path, *, where: str = "", device: Any = "cpu", dtype: torch.dtype = torch.float32):
         self.path, self.where = path, where or path.absolute().as_posix()
         self.device, self.dtype = device, dtype
-        self.config = _read_config(self.path)
+        self.config = Config(_read_config(self.path))
         content = {name.replace("_orig_mod.", ""): value for name, value in _open(self.path).items()}
         self.extras = {
             name: value for name, value in content.items() if not hasattr(value, "shape") and not _lazy(value)
         }
         self._sources = {name: value for name, value in content.items() if name not in self.extras}
+        self._read: set[str] = set()
+
+    def unread(self) -> list[str]:
+        """Names of the tensors that nobody has read."""
+        return sorted(self._sources.keys() - self._read)
 
     def __contains__(self, name: object) -> bool:
         return name in self._sources
@@ -75,7 +101,7 @@ class Checkpoint:
             return default
         if math.prod(self.shape(name)) != 1:
             self._wrong_shape(name, "a single number")
-        return self._source(name)[...].item()
+        return self._taken(name)[...].item()
 
     def tensor(self, name: str, *shape: int | None, finite: bool = True) -> Tensor:
         """A small tensor (a bias, a threshold); a size of None takes any.
@@ -86,7 +112,7 @@ class Checkpoint:
         found = self.shape(name)
         if len(found) != len(shape) or any(size not in (None, f) for size, f in zip(shape, found, strict=True)):
             self._wrong_shape(name, str(["any" if size is None else size for size in shape]).replace("'", ""))
-        tensor = self._floating(name, self._source(name)[...]).to(self.device, self.dtype)
+        tensor = self._floating(name, self._taken(name)[...]).to(self.device, self.dtype)
         if finite and not torch.isfinite(tensor).all():
             raise ValueError(f"tensor {name!r} in {self.path.name} holds NaN or infinite values")
         return tensor
@@ -100,7 +126,7 @@ class Checkpoint:
         found = self.shape(name)
         if len(found) != len(layout) or any(sizes.get(axis, f) != f for axis, f in zip(layout, found, strict=True)):
             self._wrong_shape(name, "[" + ", ".join(str(sizes.get(axis, axis)) for axis in layout) + "]")
-        source = self._source(name)
+        source = self._taken(name)
         self._floating(name, source[tuple(slice(0, 1) for _ in found)])
         rows = Rows(source, layout, name=name, device=self.device, dtype=self.dtype)
         if 4 * math.prod(found) < EAGER_BYTES:
@@ -112,6 +138,10 @@ class Checkpoint:
             found = ", ".join(f"{n} {list(self.shape(n))}" for n in self.names()[:12]) or "no tensor"
             raise ValueError(f"tensor {name!r} is missing in {self.path.name}; it holds {found}")
         return self._sources[name]
+
+    def _taken(self, name: str) -> Any:
+        self._read.add(name)
+        return self._source(name)
 
     def _floating(self, name: str, tensor: Tensor) -> Tensor:
         if not tensor.is_floating_point():
@@ -138,17 +168,25 @@ def parse_hook(name: str) -> tuple[int | None, str | None]:
 
 
 def input_normalisation(checkpoint: Checkpoint, *shape: int) -> tuple[Callable[[Tensor], Tensor] | None, Tensor | None]:
-    """x -> (x - mean) * global_scale of jkminder's classes, and that scale, `shape[:-1]`; None where it is off."""
+    """x -> (x - mean) * scale of jkminder's classes, and that scale, which `shape` fits; None where it is off.
+
+    The scale was one for each neuron at first (1 / (std + 1e-8), before 24 June 2025), then one for all models, then
+    one for each model; a file of the first kind has neither `target_rms` nor `activation_global_scale`.
+    """
     if "activation_mean" not in checkpoint:
         return None, None
     mean, std = (checkpoint.tensor(f"activation_{name}", *shape, finite=False) for name in ("mean", "std"))
     if torch.isnan(mean).any() or torch.isnan(std).any():  # that is how they say that it is off
         return None, None
     if "activation_global_scale" in checkpoint:
-        scale = checkpoint.tensor("activation_global_scale", *shape[:-1])
+        per_model = len(checkpoint.shape("activation_global_scale"))
+        scale = checkpoint.tensor("activation_global_scale", *shape[:-1][:per_model])[..., None]
+    elif "target_rms" in checkpoint or checkpoint.config.get("target_rms"):
+        rms = checkpoint.scalar("target_rms", float(checkpoint.config.get("target_rms") or 1.0))
+        scale = (rms / (std.square().sum(-1) + 1e-8).sqrt())[..., None]
     else:
-        scale = checkpoint.scalar("target_rms", 1.0) / (std.square().sum(-1) + 1e-8).sqrt()
-    return (lambda x: (x - mean.to(x)) * scale.to(x)[..., None]), scale
+        scale = 1 / (std + 1e-8)
+    return (lambda x: (x - mean.to(x)) * scale.to(x)), scale.expand(*shape[:-1], -1)
 
 
 def _lazy(source: Any) -> bool:

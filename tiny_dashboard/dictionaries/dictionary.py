@@ -89,7 +89,9 @@ class Dictionary:
         activation: pre-activations to shown values.
         prepare: input normalisation of `[..., n_models, d]`, None for none.
         code_norm: decoder norms `[F, n_models]` to the scaling of the shown value, None for none.
-        output_scale: `[n_models]`: what undoes the scaling part of `prepare` on the decoder's side, None for 1.
+        output_scale: `[n_models]` or `[n_models, d_model]`: what undoes the fixed scaling part of `prepare` on the
+            decoder's side, None for 1.
+        token_scale: the same for a scaling that depends on the token: x `[..., d_model]` to `[..., 1]`; None for 1.
         layer, hook_point, models: what the checkpoint says of where it reads; None or empty where silent.
         prepend_bos: whether it was trained on texts with a BOS; None where the checkpoint does not say.
         notes: conventions in force that a reader of the numbers should know, one sentence each.
@@ -103,6 +105,7 @@ class Dictionary:
     prepare: Callable[[Tensor], Tensor] | None = None
     code_norm: Callable[[Tensor], Tensor] | None = None
     output_scale: Tensor | None = None
+    token_scale: Callable[[Tensor], Tensor] | None = None
     layer: int | None = None
     hook_point: str | None = None
     models: tuple[str, ...] = ()
@@ -189,12 +192,18 @@ class Dictionary:
         return self._decoder[features]
 
     def writes(self, features: Features) -> Tensor:
-        """What one unit of the shown activation adds to each model's activations, as `decoder` is shaped."""
+        """What one unit of the shown activation adds to each model's activations, as `decoder` is shaped.
+
+        Times `token_scale` of the activations that it is added to, where there is one.
+        """
         directions, norm = self.decoder(features), self._norm(features)
         if norm is not None:
             total = norm.sum(-1) if norm.ndim == 2 else norm
             directions = directions / total.clamp_min(1e-8)[:, None, None]
-        return directions if self.output_scale is None else directions * self.output_scale.to(directions)[:, None]
+        if self.output_scale is None:
+            return directions
+        scale = self.output_scale.to(directions)
+        return directions * (scale if scale.ndim == 2 else scale[:, None])
 
     def decoder_norms(self) -> Tensor:
         """Norms of all decoder directions, `[n_features, n_models]`; computed once."""

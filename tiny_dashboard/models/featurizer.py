@@ -204,7 +204,10 @@ class Featurizer:
 
         def push(hidden: Tensor) -> Tensor:
             change = wanted - dictionary.encode(hidden * scale, features).float() if clamp else wanted
-            return hidden + (change @ writes / scale).to(hidden)
+            written = change @ writes / scale
+            if dictionary.token_scale is not None:
+                written = written * dictionary.token_scale(hidden.float() * scale).to(written)
+            return hidden + written.to(hidden)
 
         return push
 

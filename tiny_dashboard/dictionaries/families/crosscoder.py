@@ -13,6 +13,10 @@ from tiny_dashboard.dictionaries.functions import Activation, Decoupled, ReLU, T
 
 NAME = "CrossCoder"
 EXPECTS = "encoder.weight [L, d, D], encoder.bias [D], decoder.weight [L, D, d]"
+PASSES_OVER = (
+    "decoder.bias", "k", "target_rms", "activation_global_scale", "activation_mean", "activation_std",
+    "code_normalization", "code_normalization_id", "num_tokens_since_fired",
+)  # fmt: skip
 NORMS = {1: "CROSSCODER", 2: "SAE", 3: "MIXED", 4: "NONE", 5: "DECOUPLED"}
 
 

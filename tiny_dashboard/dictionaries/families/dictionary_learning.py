@@ -10,6 +10,10 @@ from tiny_dashboard.dictionaries.functions import Activation, Gated, ReLU, Thres
 
 NAME = "dictionary_learning"
 EXPECTS = "encoder.weight [D, d], decoder.weight [d, D], or W_enc [d, D]; config.json with trainer.dict_class"
+PASSES_OVER = (
+    "b_dec", "decoder.bias", "k", "target_rms", "activation_global_scale",
+    "activation_mean", "activation_std", "group_sizes", "group_weights", "num_tokens_since_fired",
+)  # fmt: skip
 CLASSES = {  # the bias taken off the input; whether the shown value is times the decoder norm: (original, fork)
     "AutoEncoder": ("bias", (True, False)),  # the original's from_pretrained normalises the decoder by default
     "AutoEncoderNew": ("", (False, False)),
@@ -47,7 +51,11 @@ def read(
     scaled = scaled if scale_by_decoder_norm is None else scale_by_decoder_norm
     activation: Activation = ReLU()
     if name == "AutoEncoderTopK":
-        activation = TopK(int(k or config.get("k") or checkpoint.scalar("k")))
+        k = k or config.get("k") or (int(checkpoint.scalar("k")) if "k" in checkpoint else None)
+        if not k:
+            raise ValueError(f"{checkpoint.path} does not say how many features are active; give k=")
+        activation = TopK(int(k))
+        checkpoint.scalar("threshold", 0.0)  # of training: a top-k file may have one
     elif name == "GatedAutoEncoder":
         activation = Gated(*(checkpoint.tensor(bias, n_features) for bias in ("gate_bias", "mag_bias", "r_mag")))
     elif name not in ("AutoEncoder", "AutoEncoderNew"):
@@ -64,7 +72,7 @@ def read(
         activation=activation,
         prepare=lambda x: (x if normalise is None else normalise(x)) - centre.to(x),
         code_norm=decoder_norm if scaled else None,
-        output_scale=None if scale is None else 1 / (scale.reshape(1) + 1e-8),
+        output_scale=None if scale is None else 1 / (scale[None] + 1e-8),
         layer=config.get("layer", layer),
         hook_point=hook_point,
         models=(str(config["lm_name"]),) if config.get("lm_name") else (),
@@ -73,9 +81,14 @@ def read(
 
 
 def _guess(checkpoint: Checkpoint) -> str:
+    """The class, from the tensors; "unknown" where they do not tell it."""
+    config = checkpoint.config
     if "W_enc" in checkpoint and "group_sizes" not in checkpoint:
-        return "JumpReluAutoEncoder" if "threshold" in checkpoint and not checkpoint.config else "unknown"
-    if "encoder.weight" in checkpoint and "b_dec" in checkpoint:  # a top-k file may have BatchTopK's threshold too
-        return "unknown" if "threshold" in checkpoint else "AutoEncoderTopK"
+        hub_form = not config or {"activation_dim", "dict_size"} <= config.keys()
+        return "JumpReluAutoEncoder" if "threshold" in checkpoint and hub_form else "unknown"
+    if "encoder.weight" in checkpoint and "b_dec" in checkpoint:
+        if "threshold" not in checkpoint:
+            return "AutoEncoderTopK"
+        return "BatchTopKSAE" if "activation_mean" in checkpoint else "unknown"  # a top-k file may have a threshold too
     told = {"group_sizes": "MatryoshkaBatchTopKSAE", "gate_bias": "GatedAutoEncoder", "bias": "AutoEncoder"}
     return next((name for tensor, name in told.items() if tensor in checkpoint), "AutoEncoderNew")

@@ -14,6 +14,7 @@ from tiny_dashboard.dictionaries.functions import Threshold
 
 NAME = "Gemma Scope"
 EXPECTS = "W_enc or w_enc [d, D], W_dec or w_dec [D, d], b_enc [D], threshold [D] in params.npz or params.safetensors"
+PASSES_OVER = ("b_dec", "affine_skip_connection", "w_dec", "W_dec", "architecture")
 
 
 def recognises(checkpoint: Checkpoint) -> bool:
@@ -33,6 +34,8 @@ def read(checkpoint: Checkpoint) -> Dictionary:
     if len(checkpoint.shape(name)) == 2:  # a cross-layer transcoder writes to many layers, [D, layers, d]
         decoder = checkpoint.rows(name, "Dd", D=n_features)
     where, config = checkpoint.where, checkpoint.config
+    if re.search(r"(^|/)embedding/", where):
+        raise ValueError(f"{where} reads the embedding, whose scaling differs between models; only layers are read")
     layer = re.search(r"layer_(\d+)", where)
     place = str(config.get("hf_hook_point_in") or "")
     hook_point = parse_hook(place)[1] if place else _site(where)

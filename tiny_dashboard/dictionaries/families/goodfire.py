@@ -13,6 +13,7 @@ from tiny_dashboard.dictionaries.functions import ReLU
 
 NAME = "Goodfire"
 EXPECTS = "encoder_linear.weight [D, d], encoder_linear.bias [D], decoder_linear.weight [d, D]"
+PASSES_OVER = ("decoder_linear.bias",)
 
 
 def recognises(checkpoint: Checkpoint) -> bool:

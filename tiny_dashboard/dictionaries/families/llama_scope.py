@@ -18,6 +18,7 @@ from tiny_dashboard.dictionaries.functions import Threshold, decoder_norm
 
 NAME = "Llama Scope"
 EXPECTS = "encoder.weight [D, d], decoder.weight [d, D], hyperparams.json with dataset_average_activation_norm"
+PASSES_OVER = ("decoder.bias", "norm_activation", "sparsity_include_decoder_norm")
 
 
 def recognises(checkpoint: Checkpoint) -> bool:

@@ -12,6 +12,7 @@ from tiny_dashboard.dictionaries.functions import Activation, Identity, ReLU, To
 
 NAME = "OpenAI"
 EXPECTS = "pre_bias [d], latent_bias [D], encoder.weight [D, d], decoder.weight [d, D], activation"
+PASSES_OVER = ("stats_last_nonzero",)
 
 
 def recognises(checkpoint: Checkpoint) -> bool:
@@ -41,5 +42,6 @@ def read(checkpoint: Checkpoint) -> Dictionary:
         decoder_rows=encoder if tied else checkpoint.rows("decoder.weight", "dD", D=n_features, d=width),
         activation=activation,
         prepare=lambda x: (layer_norm(x) if name == "TopK" else x) - centre.to(x),
+        token_scale=(lambda x: x.std(-1, keepdim=True)) if name == "TopK" else None,
         notes=("inputs are layer-normed",) if name == "TopK" else (),
     )

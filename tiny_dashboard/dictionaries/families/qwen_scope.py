@@ -13,11 +13,15 @@ from tiny_dashboard.dictionaries.functions import TopK
 
 NAME = "Qwen Scope"
 EXPECTS = "W_enc [D, d], W_dec [d, D], b_enc [D] in layerN.sae.pt"
+PASSES_OVER = ("b_dec",)
 
 
 def recognises(checkpoint: Checkpoint) -> bool:
     """Whether the tensors are those of this family."""
     if "W_enc" not in checkpoint or "b_enc" not in checkpoint or "threshold" in checkpoint:
+        return False
+    named = ".sae." in checkpoint.path.name or re.search(r"L0_\d+", checkpoint.where)
+    if not named or checkpoint.path.suffix == ".safetensors":
         return False
     shape = checkpoint.shape("W_enc")
     return len(shape) == 2 and shape[0] != shape[1] and checkpoint.shape("b_enc") == shape[:1]

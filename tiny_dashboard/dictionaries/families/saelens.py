@@ -11,21 +11,40 @@ from tiny_dashboard.dictionaries.functions import Activation, Gated, ReLU, Thres
 
 NAME = "SAELens"
 EXPECTS = "W_enc [d, D], W_dec [D, d], b_enc [D], b_dec [d], cfg.json with architecture"
+PASSES_OVER = (
+    "b_dec", "b_dec_out", "W_skip", "k", "activation_fn", "activation_fn_str", "normalize_sae_decoder",
+    "mse_loss_normalization", "dead_feature_threshold", "decoder_heads_norm", "decoder_init_norm",
+    "jumprelu_init_threshold", "jumprelu_bandwidth", "scale_sparsity_penalty_by_decoder_norm",
+)  # fmt: skip
+CONFIG_KEYS = {
+    "architecture",
+    "hook_name",
+    "hook_point",
+    "d_in",
+    "d_sae",
+    "metadata",
+    "sae_lens_version",
+}  # one of them
 ARCHITECTURES = ("standard", "jumprelu", "batchtopk", "topk", "abstopk", "gated", "transcoder")
 
 
 def recognises(checkpoint: Checkpoint) -> bool:
     """Whether the tensors are those of this family."""
-    return "W_enc" in checkpoint and len(checkpoint.shape("W_enc")) == 2
+    told = not checkpoint.config or CONFIG_KEYS & checkpoint.config.keys()
+    return "W_enc" in checkpoint and len(checkpoint.shape("W_enc")) == 2 and bool(told)
 
 
 def read(checkpoint: Checkpoint, *, input_scale: float = 1.0) -> Dictionary:
     """Fill a `Dictionary`; `input_scale` is for average-norm scaling that was not folded into the weights."""
-    config, meta = checkpoint.config, checkpoint.config | (checkpoint.config.get("metadata") or {})
+    config = checkpoint.config
+    meta = {**config, **(config.get("metadata") or {})}
     told = {"b_gate": "gated", "threshold": "jumprelu"}  # without a config, the tensors tell
     kind = config.get("architecture") or next((told[name] for name in told if name in checkpoint), "standard")
-    if config.get("activation_fn_str", config.get("activation_fn")) == "topk":
+    function = config.get("activation_fn_str", config.get("activation_fn"))
+    if function == "topk":
         kind = "topk"  # before version 6 an activation function of the standard architecture
+    elif function not in (None, "relu"):
+        raise ValueError(f"activation function {function!r} is unknown; expected relu or topk")
     centred = config.get("apply_b_dec_to_input", True) and "transcoder" not in kind
     for part in ("_skip_transcoder", "skip_", "_transcoder", "matryoshka_"):
         kind = kind.replace(part, "")
@@ -41,7 +60,10 @@ def read(checkpoint: Checkpoint, *, input_scale: float = 1.0) -> Dictionary:
     elif kind == "gated":
         activation = Gated(*(checkpoint.tensor(name, n_features) for name in ("b_gate", "b_mag", "r_mag")))
     elif kind in ("jumprelu", "batchtopk"):  # a trained BatchTopK is saved as JumpReLU
-        activation = Threshold(checkpoint.tensor("threshold", n_features))
+        if kind == "batchtopk" and "topk_threshold" in checkpoint:  # as it is saved while it trains
+            activation = Threshold(checkpoint.tensor("topk_threshold"))
+        else:
+            activation = Threshold(checkpoint.tensor("threshold", n_features))
     normalise = str(config.get("normalize_activations") or "none").lower()
     notes = []
     if normalise in ("expected_average_only_in", "true"):
@@ -57,6 +79,11 @@ def read(checkpoint: Checkpoint, *, input_scale: float = 1.0) -> Dictionary:
         x = layer_norm(x) if normalise == "layer_norm" else x
         return x if centre is None else x - centre.to(x)
 
+    token_scale = None
+    if normalise == "layer_norm":
+        token_scale = lambda x: x.std(-1, keepdim=True)  # noqa: E731
+    elif normalise == "constant_norm_rescale":
+        token_scale = lambda x: x.norm(dim=-1, keepdim=True) / width**0.5  # noqa: E731
     layer, hook_point = parse_hook(str(meta.get("hook_name") or meta.get("hook_point") or ""))
     if (meta.get("model_from_pretrained_kwargs") or {}).get("center_writing_weights"):
         notes.append("trained on a model with centred weights: on a plain model feed x - x.mean(-1)")
@@ -69,6 +96,7 @@ def read(checkpoint: Checkpoint, *, input_scale: float = 1.0) -> Dictionary:
         prepare=prepare,
         code_norm=decoder_norm if "topk" in kind and config.get("rescale_acts_by_decoder_norm") else None,
         output_scale=torch.tensor([1 / input_scale]),
+        token_scale=token_scale,
         layer=meta.get("hook_layer", layer) if layer is None else layer,
         hook_point=hook_point,
         models=(str(meta["model_name"]),) if meta.get("model_name") else (),

@@ -11,6 +11,7 @@ from tiny_dashboard.dictionaries.functions import TopK
 
 NAME = "sparsify"
 EXPECTS = "encoder.weight [D, d], encoder.bias [D], W_dec [D, d], b_dec [d], cfg.json with k"
+PASSES_OVER = ("b_dec", "W_skip", "normalize_decoder", "multi_topk", "skip_connection", "signed")
 
 
 def recognises(checkpoint: Checkpoint) -> bool:
