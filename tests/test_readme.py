@@ -6,6 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from tiny_dashboard import open_examples
+
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
@@ -42,12 +44,15 @@ def test_client_example_runs_as_written(app_url):
 
 def test_a_format_added_as_written_reads_its_file(tmp_path):
     (block,) = [b for b in BLOCKS if "class JsonLinesExamples" in b]
-    names = run(block)
+    mine = SimpleNamespace(**run(block))
     path = tmp_path / "mine.jsonl"
     path.write_text('{"feature": 4, "tokens": ["a", "b"], "acts": [0.0, 2.0]}\n')
-    assert names["JsonLinesExamples"].recognises(path)
-    (example,) = names["JsonLinesExamples"](path)[4]
-    assert example.max_activation == 2.0 and list(example.tokens) == ["a", "b"]
+    assert mine.recognises(path)
+    for given in (mine, mine.open):
+        (example,) = open_examples(path, format=given)[4]
+        assert example.max_activation == 2.0 and list(example.tokens) == ["a", "b"]
+    with pytest.raises(ValueError, match="there is no format 'JSON'; there are parquet dataset, "):
+        open_examples(path, format="JSON")
 
 
 def test_a_dictionary_family_added_as_written_encodes(tmp_path):

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tiny_dashboard.core.examples import Example
+from tiny_dashboard.core.examples import Example, stored_tokens
 from tiny_dashboard.core.statistics import FeatureStats
 from tiny_dashboard.sources import open_examples
 from tiny_dashboard.sources.formats.sqlite_json import SqliteJsonExamples
@@ -208,11 +208,16 @@ def dataset(tmp_path_factory):
     return folder
 
 
+def as_stored(examples):
+    """Without the tokens that a tokenizer would make of the ids: this one is a name only."""
+    return [e._replace(tokens=list(stored_tokens(e))) for e in examples]
+
+
 def test_parquet_gives_back_what_was_written(dataset):
     source = open_examples(dataset)
     assert list(source) == [0, 1, 2, 5, 9, *range(10, 60)]
     for feature in source:
-        assert list(source[feature]) == ([] if feature == 9 else make_examples(feature))
+        assert as_stored(source[feature]) == ([] if feature == 9 else make_examples(feature))
     assert source.stats(5) == STATS
     assert source.stats(9) == FeatureStats(9)
     for absent in (3, -1, 60, 2**40):
@@ -361,7 +366,7 @@ def test_parquet_serves_many_threads(dataset):
     def look(feature):
         if feature < 18:
             barrier.wait(10)
-        return list(source[feature])
+        return as_stored(source[feature])
 
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(look, range(10, 60))) == [make_examples(f) for f in range(10, 60)]

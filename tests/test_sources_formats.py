@@ -15,10 +15,12 @@ import torch
 from safetensors.numpy import save_file
 
 from tests.helpers.quantile_database import WORDS, blob, made, quantile_db
-from tiny_dashboard.core.examples import Example
+from tests.helpers.tokenizers import byte_level
+from tiny_dashboard.core.examples import stored_tokens
 from tiny_dashboard.core.statistics import FeatureStats
+from tiny_dashboard.core.text import token_texts
 from tiny_dashboard.feature_centric_dashboards import OfflineFeatureCentricDashboard
-from tiny_dashboard.sources import FORMATS, open_examples
+from tiny_dashboard.sources import known_formats, open_examples
 from tiny_dashboard.sources.convert import convert
 from tiny_dashboard.sources.side_files import CONVENTION
 
@@ -240,7 +242,7 @@ def written(request, tmp_path):
 
 def content(source):
     return {
-        f: [(list(e.tokens) or list(e.token_ids), list(e.activations), e.quantile) for e in examples]
+        f: [(list(stored_tokens(e)) or list(e.token_ids), list(e.activations), e.quantile) for e in examples]
         for f, examples in source.items()
     }
 
@@ -253,9 +255,8 @@ def assert_knows(source, known):
 
 
 def test_the_writers_cover_every_format():
-    assert {name.split(",")[0] for name in WRITERS} | {"parquet", "sqlite_json"} == {
-        m.removeprefix("formats.") for m in FORMATS
-    }
+    here = {name.split(",")[0] for name in WRITERS} | {"parquet", "sqlite_json"}
+    assert here == {module.__name__.rpartition(".")[2] for module in known_formats().values()}
 
 
 def test_a_format_is_told_by_its_content_and_read_value_by_value(written):
@@ -534,7 +535,7 @@ def test_details_that_do_not_fit_their_sequence_fail_for_that_feature(tmp_path):
 def test_mixed_folders_say_which_readings_are_possible(tmp_path):
     saedashboard(tmp_path)
     neuronpedia(tmp_path)
-    with pytest.raises(ValueError, match="several ways .SaeDashboard, Neuronpedia"):
+    with pytest.raises(ValueError, match="several ways .Neuronpedia export, SAEDashboard"):
         open_examples(tmp_path)
     assert open_examples(tmp_path / "batch-0.json").info.format == "SAEDashboard batches"
     assert open_examples(tmp_path / "activations").info.format == "Neuronpedia export"
@@ -571,46 +572,14 @@ def test_examples_of_no_latent_are_shown_as_feature_0(tmp_path):
     assert len(source[0]) == sum(map(len, truth.values()))
 
 
-def test_a_twelfth_format_is_one_small_class(tmp_path, monkeypatch):
-    """The README's example of a new format: one line of JSON for each example."""
-    import sys
-    import types
-
-    module = types.ModuleType("tiny_dashboard.sources.formats.json_lines")
-    exec(TWELFTH, module.__dict__)
-    monkeypatch.setitem(sys.modules, module.__name__, module)
-    monkeypatch.setitem(FORMATS, "formats.json_lines", "JsonLinesExamples")
-    rows = [{"feature": 4, "tokens": ["a"], "acts": [1.0]}, {"feature": 2, "tokens": ["b", "c"], "acts": [0.0, 2.0]}]
-    (tmp_path / "examples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    source = open_examples(tmp_path / "examples.jsonl")
-    assert content(source) == {2: [(["b", "c"], [0.0, 2.0], None)], 4: [(["a"], [1.0], None)]}
-    assert isinstance(source[2][0], Example)
-
-
-TWELFTH = '''
-import json
-
-from tiny_dashboard.core.examples import Example, SourceInfo
-from tiny_dashboard.sources.base import FileSource, head
-
-
-class JsonLinesExamples(FileSource):
-    """One line for each example: {"feature": 4, "tokens": [...], "acts": [...]}."""
-
-    info = SourceInfo("JSON lines")
-
-    @staticmethod
-    def recognises(path):
-        return path.suffix == ".jsonl" and '"acts"' in head(path)
-
-    def files(self):
-        return [self.path]
-
-    def parse(self, file):
-        found = {}
-        for line in file.read_text().splitlines():
-            row = json.loads(line)
-            example = Example(max(row["acts"]), row["tokens"], row["acts"])
-            found.setdefault(row["feature"], []).append(example)
-        return {feature: (examples, None) for feature, examples in found.items()}
-'''
+@pytest.mark.parametrize("name", ["quantile_db", "diffing_store", "delphi_cache"])
+def test_ids_are_readable_where_their_tokenizer_is_known(tmp_path, name):
+    path, truth, _ = WRITERS[name](tmp_path)
+    tokenizer = byte_level()
+    feature = next(iter(truth))
+    for peak, tokens, activations, *_ in open_examples(path, tokenizer=tokenizer)[feature]:
+        assert len(tokens) == len(activations) and peak >= 0
+        assert all(isinstance(token, str) for token in tokens)
+    (first, *_) = open_examples(path, tokenizer=tokenizer)[feature]
+    assert "".join(first.tokens) == "".join(token_texts(first.token_ids, tokenizer).texts)
+    assert not len(stored_tokens(first))

@@ -122,15 +122,17 @@ class OfflineTab:
             if not offline.features:
                 return "", "", note("the examples are there, and hold no feature")
             index = offline.features[0] if feature in (None, "") else whole_number(feature, "feature")
-            view = offline.fragment(
+            size = bounded(window, "window", 0, 10_000)
+            rows = offline.read(
                 index,
-                window_size=bounded(window, "window", 0, 10_000),
                 max_examples=bounded(number, "examples", 1, MAX_EXAMPLES),
                 scale=scale,
                 mask_special=bool(mask),
                 color=color or None,
             )
-            if not offline.examples(index, 1):
+            if rows:
+                view = offline.draw([passage for _, passage in rows], size)
+            else:
                 view = note(no_examples(index, offline.stats(index)))
             return str(index), self._card(index), view
         except Exception as error:

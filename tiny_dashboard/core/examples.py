@@ -6,11 +6,14 @@ A source of examples is a read-only `Mapping[int, Sequence[Example]]`. A plain d
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import struct
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from heapq import nsmallest
 from operator import index
 from typing import Any, NamedTuple
+from zipfile import BadZipFile
 
 from tiny_dashboard.core.statistics import FeatureStats, FeatureTable
 
@@ -22,7 +25,8 @@ class Example(NamedTuple):
 
     Attributes:
         max_activation: the peak of `activations`; examples are ranked by it, in the dictionary's own units.
-        tokens: token pieces or readable token texts, `[seq_len]`; empty where only `token_ids` are stored.
+        tokens: token pieces or readable token texts, `[seq_len]`; empty where only `token_ids` are stored and nobody
+            knows their tokenizer.
         activations: the feature's activation at each token, `[seq_len]`; NaN where it is unknown.
         token_ids: vocabulary ids, `[seq_len]`, where the source stores them.
         rank: place among the feature's examples, 0 for the strongest.
@@ -63,6 +67,43 @@ class SourceInfo:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
+# What Python raises where a file holds something else than its format says.
+BROKEN = (TypeError, AttributeError, IndexError, KeyError, OverflowError, RecursionError, BadZipFile, struct.error)
+
+
+class ReadableTokens(Sequence[str]):
+    """The readable tokens of ids, made when they are first looked at; joined they are the text.
+
+    Args:
+        ids: vocabulary ids, `[seq_len]`.
+        read: makes them readable.
+    """
+
+    def __init__(self, ids: Sequence[int], read: Callable[[Sequence[int]], list[str]]) -> None:
+        self._ids, self._read = ids, read
+
+    @cached_property
+    def _texts(self) -> list[str]:
+        return self._read(self._ids)
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def __getitem__(self, place: Any) -> Any:
+        return self._texts[place]
+
+    def __eq__(self, other: object) -> bool:
+        return list(self) == list(other) if isinstance(other, Sequence) else NotImplemented
+
+    def __repr__(self) -> str:
+        return repr(self._texts)
+
+
+def stored_tokens(example: Example) -> Sequence[str]:
+    """The tokens that the source stores; empty where it has only ids, readable or not."""
+    return () if isinstance(example.tokens, ReadableTokens) else example.tokens
+
+
 class ExampleSource(Mapping[int, Sequence[Example]]):
     """Base of the lazy sources: a read-only mapping from feature to its examples, strongest first.
 
@@ -72,6 +113,7 @@ class ExampleSource(Mapping[int, Sequence[Example]]):
     """
 
     info: SourceInfo = SourceInfo("unknown")
+    read_ids: Callable[[Sequence[int]], list[str]] | None = None  # makes ids readable, where their tokenizer is known
 
     def features(self) -> Sequence[int]:
         """All feature ids, ascending."""
@@ -92,7 +134,19 @@ class ExampleSource(Mapping[int, Sequence[Example]]):
     def __getitem__(self, feature: int) -> Sequence[Example]:
         if feature not in self:
             raise KeyError(feature)
-        return self.load(feature)
+        try:
+            examples, read = self.load(feature), self.read_ids
+        except BROKEN as error:
+            where = f" of {self.path}" if hasattr(self, "path") else ""
+            raise ValueError(
+                f"feature {feature}{where} cannot be read: {type(error).__name__}: {error}; is the file whole?"
+            ) from error
+        if not read:
+            return examples
+        return [
+            e if len(e.tokens) or e.token_ids is None else e._replace(tokens=ReadableTokens(e.token_ids, read))
+            for e in examples
+        ]
 
     def __contains__(self, feature: object) -> bool:
         return feature in self._ids

@@ -12,7 +12,7 @@ import numpy as np
 
 from tiny_dashboard.core.card import PANELS, CardInfo, Panel, card_html
 from tiny_dashboard.core.concordance import examples_html, share_scale
-from tiny_dashboard.core.examples import Example, ExampleSource, SourceInfo, check_example, check_feature
+from tiny_dashboard.core.examples import Example, ExampleSource, SourceInfo, check_example, check_feature, stored_tokens
 from tiny_dashboard.core.files import write_text
 from tiny_dashboard.core.highlight import Color, Html, Passage, Track
 from tiny_dashboard.core.prompts import special_ids
@@ -170,7 +170,9 @@ class OfflineDashboard:
         """
         feature = check_feature(feature_idx, self.max_activation_examples)
         rows = self.max_activation_examples[feature]
-        examples = [check_example(row, feature, i) for i, row in enumerate(rows)]
+        examples: list[Any] = list(rows)
+        if not isinstance(self.max_activation_examples, ExampleSource):  # which checks where it reads
+            examples = [check_example(row, feature, i) for i, row in enumerate(examples)]
         limit = self.max_examples if max_examples is None else max_examples
         bands: dict[int, list[Example]] = {}
         for example in examples:
@@ -210,7 +212,7 @@ class OfflineDashboard:
         passages = []
         for example in examples:
             known = _ids_or_pieces(example)
-            texts, chips = self._reader.read(example.tokens if len(example.tokens) else known)
+            texts, chips = self._reader.read(stored_tokens(example) or known)
             track = Track(f"feature {feature_idx}", example.activations, color, scale=limit)
             group, about = "", ""
             if len(bands) > 1 and example.quantile == max(bands):
@@ -226,8 +228,11 @@ class OfflineDashboard:
 
     def fragment(self, feature_idx: int, *, window_size: int | None = None, view: str = "lines", **how: Any) -> Html:
         """The examples as an HTML fragment; `how` goes to `read`."""
+        return self.draw([passage for _, passage in self.read(feature_idx, **how)], window_size, view=view)
+
+    def draw(self, passages: Sequence[Passage], window_size: int | None = None, *, view: str = "lines") -> Html:
+        """Examples that were read, as an HTML fragment."""
         window = self.window_size if window_size is None else window_size
-        passages = [passage for _, passage in self.read(feature_idx, **how)]
         return examples_html(passages, window=window, view=view, note=f"window {window}")
 
     def generate_html(self, feature_idx: int, use_absolute_max: bool = False) -> Html:

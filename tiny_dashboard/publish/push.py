@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tiny_dashboard.hub import errors_in_words
-from tiny_dashboard.sources.parquet import THIS, ParquetExamples
+from tiny_dashboard.sources.parquet import THIS, ParquetExamples, recognises
 
 DATA = ("examples/*.parquet", "features/*.parquet")
 LAST = ("metadata.json", "README.md")  # they make it a dataset, so they come when the rest is there
@@ -33,7 +33,7 @@ def push_dataset(folder: str | Path, repo_id: str, *, private: bool = False, tok
     from huggingface_hub import CommitOperationAdd, HfApi
 
     folder = Path(folder)
-    if not ParquetExamples.recognises(folder):
+    if not recognises(folder):
         raise FileNotFoundError(
             f"{folder} is no examples dataset of ours; `tiny-dashboard collect`, `merge` and `convert` write one"
         )

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 from tiny_dashboard.core.card import no_examples
-from tiny_dashboard.core.concordance import examples_html
 from tiny_dashboard.core.examples import check_feature
 from tiny_dashboard.core.files import whole_folder
 from tiny_dashboard.core.highlight import plain_text
@@ -107,8 +106,7 @@ def _entry(dashboard: OfflineDashboard, feature: int, broken: dict[int, Exceptio
         passages = [passage for _, passage in dashboard.read(feature, scale="feature")]
         if not passages:
             return card, "", no_examples(feature, stats), "empty"
-        window = dashboard.window_size
-        return card, examples_html(passages, window=window, note=f"window {window}"), "", ""
+        return card, dashboard.draw(passages), "", ""
     except ConnectionError:
         raise
     except Exception as error:  # a damaged feature is an error in its own place only

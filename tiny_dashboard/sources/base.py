@@ -15,6 +15,32 @@ import numpy as np
 
 from tiny_dashboard.core.examples import Example, ExampleSource, check_example
 from tiny_dashboard.core.statistics import FeatureStats, FeatureTable
+from tiny_dashboard.core.text import TokenReader
+from tiny_dashboard.hub import load_tokenizer
+
+
+class LazyReader:
+    """Makes ids readable, with a tokenizer that is loaded when the first are looked at.
+
+    Args:
+        tokenizer: a tokenizer, its Hub id or folder, or None: then it is false, and reads nothing.
+    """
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+        self._lock = threading.Lock()
+
+    def __bool__(self) -> bool:
+        return self._tokenizer is not None
+
+    def __call__(self, ids: Sequence[int]) -> list[str]:
+        return self._reader.read(ids).texts
+
+    @cached_property
+    def _reader(self) -> TokenReader:
+        with self._lock:
+            named = isinstance(self._tokenizer, (str, Path))
+            return TokenReader(load_tokenizer(self._tokenizer) if named else self._tokenizer)
 
 
 def strongest_first(rows: Iterable[Sequence[Any]], feature: int) -> list[Example]:

@@ -66,6 +66,9 @@ FEATURES_SCHEMA = pa.schema(
 )
 
 
+NAME = "parquet dataset"
+
+
 class ParquetExamples(ExampleSource):
     """Examples in our parquet layout, in a local folder.
 
@@ -96,18 +99,10 @@ class ParquetExamples(ExampleSource):
         known = {k: meta.get(k) for k in ("dictionary", "layer", "hook_point")}
         known |= {"models": meta.get("models") or (), "tokenizer": self._resolve(meta.get("tokenizer"))}
         extra = {k: v for k, v in meta.items() if k not in known and k not in LAYOUT_KEYS}
-        self.info = SourceInfo("parquet dataset", **known, extra=extra)
+        self.info = SourceInfo(NAME, **known, extra=extra)
         self._footers: dict[str, tuple[pq.FileMetaData, list[int]]] = {}
         # Neighbours are looked at next.
         self._group = lru_cache(maxsize=8)(self._read_group)
-
-    @staticmethod
-    def recognises(path: Path) -> bool:
-        """Whether the folder has our metadata.json."""
-        try:
-            return bool(json.loads((path / "metadata.json").read_text(encoding="utf-8"))["format"] == FORMAT)
-        except (OSError, ValueError, KeyError, TypeError):
-            return False
 
     def features(self) -> Sequence[int]:
         return self._ids_list
@@ -222,6 +217,19 @@ class ParquetExamples(ExampleSource):
         """A tokenizer that lies in or beside the folder is named relative to it, so that both can move together."""
         local = self.path / tokenizer if tokenizer else None
         return str(local.resolve()) if local and local.is_dir() else tokenizer
+
+
+def recognises(path: Path) -> bool:
+    """Whether the folder has our metadata.json."""
+    try:
+        return bool(json.loads((path / "metadata.json").read_text(encoding="utf-8"))["format"] == FORMAT)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def open(path: Path, **options: Any) -> ParquetExamples:
+    """Open it; see `ParquetExamples`."""
+    return ParquetExamples(path, **options)
 
 
 def _extra(schema: pa.Schema) -> Iterator[tuple[pa.Field, str]]:

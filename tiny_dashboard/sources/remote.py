@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from tiny_dashboard.core.examples import ExampleSource
 from tiny_dashboard.hub import HubName, errors_in_words, look_up
-from tiny_dashboard.sources.parquet import ParquetExamples
+from tiny_dashboard.sources.parquet import ParquetExamples, recognises
 
 _FOOTER_READ = 65_536  # arrow reads this much of the end of a file, even for a smaller footer
 
@@ -34,7 +34,7 @@ def fetch(name: HubName) -> ExampleSource | Path:
     dataset, inside, _ = name
     snapshot = look_up(name, "dataset")
     folder = snapshot.get(["metadata.json"])
-    if not inside and ParquetExamples.recognises(folder):
+    if not inside and recognises(folder):
         return HubExamples(dataset, folder.name, folder)
     if snapshot.folder is None:
         wanted = _wanted(dataset, snapshot.files, inside)

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tiny_dashboard.core.examples import Example, check_example
+from tiny_dashboard.core.examples import Example, check_example, stored_tokens
 from tiny_dashboard.core.files import whole_folder
 from tiny_dashboard.core.statistics import FIELDS, Column, FeatureStats
 from tiny_dashboard.core.text import TokenReader
@@ -126,7 +126,7 @@ def _example_tables(
         nonlocal schema
         if schema is None:
             # Token strings cost as much as ids, so they are kept only where ids alone could not be read.
-            strings = any(len(e.tokens) and not (e.token_ids is not None and has_tokenizer) for _, _, e in rows)
+            strings = any(len(stored_tokens(e)) and not (e.token_ids is not None and has_tokenizer) for _, _, e in rows)
             schema = EXAMPLES_SCHEMA.append(TOKENS_FIELD) if strings else EXAMPLES_SCHEMA
         table = _examples_table(rows, schema, reader, tokenizer is not None)
         rows.clear()
@@ -165,7 +165,7 @@ def _examples_table(
         "start": [e.start for _, _, e in rows],
     }
     if "tokens" in schema.names:
-        columns["tokens"] = [list(e.tokens) or None for _, _, e in rows]
+        columns["tokens"] = [list(stored_tokens(e)) or None for _, _, e in rows]
     elif bare := next((row for row in rows if row[2].token_ids is None), None):
         raise ValueError(f"example {bare[1]} of feature {bare[0]} has no token ids, and those before it have")
     return pa.table([_array(columns[f.name], f.type) for f in schema], schema=schema)
@@ -195,7 +195,9 @@ def round_to_half(x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 def _snippet(example: Example, activations: np.ndarray[Any, Any], reader: TokenReader, ids: bool) -> str | None:
     """The text around the peak token, which stands between « »; None where that needs ids and they cannot be read."""
-    tokens: Sequence[Any] | None = example.tokens if len(example.tokens) or not ids else example.token_ids
+    tokens: Sequence[Any] | None = (
+        stored_tokens(example) if len(stored_tokens(example)) or not ids else example.token_ids
+    )
     if tokens is None or not len(tokens):
         return None
     peak = int(np.argmax(np.nan_to_num(activations, nan=-np.inf)))

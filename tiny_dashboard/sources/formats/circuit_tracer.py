@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +18,8 @@ from tiny_dashboard.core.statistics import FeatureStats
 from tiny_dashboard.sources.base import FileSource, logits, number_in, numbered
 from tiny_dashboard.sources.formats.openai_viewer import first_keys
 
+NAME = "circuit-tracer features"
+
 
 class CircuitTracerExamples(FileSource):
     """Examples in circuit-tracer's feature files: a folder of them, or one."""
@@ -24,12 +27,7 @@ class CircuitTracerExamples(FileSource):
     def __init__(self, path: str | Path) -> None:
         super().__init__(path)
         first = json.loads(next(iter(self.files())).read_bytes())
-        self.info = SourceInfo("circuit-tracer features", dictionary=str(first.get("transcoder_id") or "") or None)
-
-    @staticmethod
-    def recognises(path: Path) -> bool:
-        """Whether the first feature has examples in quantiles."""
-        return "examples_quantiles" in first_keys(numbered(path, ".json") or [path])
+        self.info = SourceInfo(NAME, dictionary=str(first.get("transcoder_id") or "") or None)
 
     def files(self) -> Iterable[Path]:
         return numbered(self.path, ".json") or [self.path]
@@ -59,3 +57,13 @@ class CircuitTracerExamples(FileSource):
             bottom_logits=logits(record.get("bottom_logits")),
         )
         return {feature: (examples, stats)}
+
+
+def recognises(path: Path) -> bool:
+    """Whether the first feature has examples in quantiles."""
+    return "examples_quantiles" in first_keys(numbered(path, ".json") or [path])
+
+
+def open(path: Path, **options: Any) -> CircuitTracerExamples:
+    """Open it; see `CircuitTracerExamples`."""
+    return CircuitTracerExamples(path, **options)

@@ -23,6 +23,8 @@ import numpy as np
 from tiny_dashboard.core.examples import Example, ExampleSource, SourceInfo
 from tiny_dashboard.core.statistics import FeatureStats
 
+NAME = "delphi cache"
+
 
 class DelphiExamples(ExampleSource):
     """Examples in a cache of delphi: one hookpoint's folder, or the folder above where it has only one.
@@ -47,18 +49,12 @@ class DelphiExamples(ExampleSource):
             config = {}
         model = config.get("model_name")
         self.info = SourceInfo(
-            "delphi cache",
+            NAME,
             tokenizer=model,
             models=[model] if model else [],
             layer=int(m[1]) if (m := re.search(r"layers?\.(\d+)", self.path.name)) else None,
             extra={"hookpoint": self.path.name, **config},
         )
-
-    @staticmethod
-    def recognises(path: Path) -> bool:
-        """Whether a shard's header names locations and activations."""
-        folders = _hookpoints(path)
-        return bool(folders) and {"locations", "activations"} <= set(_header(_shards(folders[0])[0]))
 
     @cached_property
     def _features(self) -> list[int]:
@@ -130,6 +126,17 @@ class DelphiExamples(ExampleSource):
         ids, counts = np.unique(locations[:, 2], return_counts=True)
         ids = ids.astype(np.int64) + self._starts[number]
         return ids, np.cumsum(counts), locations[order].astype(np.int64), values[order].astype(np.float32)
+
+
+def recognises(path: Path) -> bool:
+    """Whether a shard's header names locations and activations."""
+    folders = _hookpoints(path)
+    return bool(folders) and {"locations", "activations"} <= set(_header(_shards(folders[0])[0]))
+
+
+def open(path: Path, **options: Any) -> DelphiExamples:
+    """Open it; see `DelphiExamples`."""
+    return DelphiExamples(path, **options)
 
 
 def _shards(folder: Path) -> list[Path]:

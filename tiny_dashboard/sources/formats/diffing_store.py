@@ -13,10 +13,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from tiny_dashboard.core.examples import Example, ExampleSource, SourceInfo
 from tiny_dashboard.sources.base import dense, strongest_first, token_ids
 from tiny_dashboard.sources.database import Database, quote, tables_of
+
+NAME = "diffing-toolkit store"
 
 
 class DiffingStoreExamples(ExampleSource):
@@ -35,12 +38,7 @@ class DiffingStoreExamples(ExampleSource):
         except Exception:
             self._db.close()
             raise
-        self.info = SourceInfo("diffing-toolkit store", extra=config)
-
-    @staticmethod
-    def recognises(path: Path) -> bool:
-        """Whether it is a SQLite database with the toolkit's tables."""
-        return {"config", "sequences", "examples", "activation_details"} <= set(tables_of(path))
+        self.info = SourceInfo(NAME, extra=config)
 
     @cached_property
     def _features(self) -> list[int]:
@@ -73,3 +71,13 @@ class DiffingStoreExamples(ExampleSource):
 
     def close(self) -> None:
         self._db.close()
+
+
+def recognises(path: Path) -> bool:
+    """Whether it is a SQLite database with the toolkit's tables."""
+    return {"config", "sequences", "examples", "activation_details"} <= set(tables_of(path))
+
+
+def open(path: Path, **options: Any) -> DiffingStoreExamples:
+    """Open it; see `DiffingStoreExamples`."""
+    return DiffingStoreExamples(path, **options)

@@ -18,6 +18,8 @@ from tiny_dashboard.core.statistics import FeatureStats, FeatureTable
 from tiny_dashboard.sources.base import FileSource, bands, head, number_in
 from tiny_dashboard.sources.formats.saedashboard import record_stats
 
+NAME = "Neuronpedia export"
+
 
 class NeuronpediaExamples(FileSource):
     """Examples in a Neuronpedia export, or in the files of its `activations` folder."""
@@ -28,17 +30,11 @@ class NeuronpediaExamples(FileSource):
         first = next(iter(read_lines(next(iter(self.files())))), {})
         layer, _, source_set = str(first.get("layer", "")).partition("-")
         self.info = SourceInfo(
-            "Neuronpedia export",
+            NAME,
             models=[first["modelId"]] if first.get("modelId") else [],
             dictionary=source_set or None,
             layer=int(layer) if layer.isdecimal() else None,
         )
-
-    @staticmethod
-    def recognises(path: Path) -> bool:
-        """Whether the first line of the first batch of activations has Neuronpedia's names."""
-        start = head(_files(path)[0])
-        return '"maxValue"' in start and '"values"' in start and '"tokens"' in start
 
     def files(self) -> Iterable[Path]:
         return _files(self.path)
@@ -55,6 +51,17 @@ class NeuronpediaExamples(FileSource):
     def table(self) -> FeatureTable:
         records = (self._records.stats(feature) for feature in self._records.features())
         return FeatureTable.of(self.features(), filter(None, records))
+
+
+def recognises(path: Path) -> bool:
+    """Whether the first line of the first batch of activations has Neuronpedia's names."""
+    start = head(_files(path)[0])
+    return '"maxValue"' in start and '"values"' in start and '"tokens"' in start
+
+
+def open(path: Path, **options: Any) -> NeuronpediaExamples:
+    """Open it; see `NeuronpediaExamples`."""
+    return NeuronpediaExamples(path, **options)
 
 
 class _Records(FileSource):

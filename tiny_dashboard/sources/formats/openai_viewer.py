@@ -18,17 +18,15 @@ from tiny_dashboard.sources.base import FileSource, edges_around, number_in, num
 LARGEST = 50_000_000  # bytes: what one feature never needs, and what may be parsed to see what it is
 
 
+NAME = "OpenAI viewer"
+
+
 class OpenAiViewerExamples(FileSource):
     """Examples in the viewer's atoms: the `atoms` folder, the folder it is in, or one file."""
 
     def __init__(self, path: str | Path) -> None:
         super().__init__(path)
-        self.info = SourceInfo("OpenAI viewer")
-
-    @staticmethod
-    def recognises(path: Path) -> bool:
-        """Whether the first atom has a density, and examples at the top and at random."""
-        return first_keys(_atoms(path) or [path]) >= {"top", "random", "density"}
+        self.info = SourceInfo(NAME)
 
     def files(self) -> Iterable[Path]:
         return _atoms(self.path) or [self.path]
@@ -54,6 +52,16 @@ class OpenAiViewerExamples(FileSource):
             histogram_edges=edges,
         )
         return {feature: (examples, stats)}
+
+
+def recognises(path: Path) -> bool:
+    """Whether the first atom has a density, and examples at the top and at random."""
+    return first_keys(_atoms(path) or [path]) >= {"top", "random", "density"}
+
+
+def open(path: Path, **options: Any) -> OpenAiViewerExamples:
+    """Open it; see `OpenAiViewerExamples`."""
+    return OpenAiViewerExamples(path, **options)
 
 
 def first_keys(files: list[Path]) -> set[str]:

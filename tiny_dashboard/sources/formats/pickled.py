@@ -13,25 +13,15 @@ from typing import Any
 from tiny_dashboard.core.examples import SourceInfo
 from tiny_dashboard.sources.base import FileSource
 
+NAME = "pickled dict"
+
 
 class PickledExamples(FileSource):
     """Examples in a file of `torch.save`; the whole file is in memory once a feature is asked for."""
 
     def __init__(self, path: str | Path) -> None:
         super().__init__(path)
-        self.info = SourceInfo("pickled dict")
-
-    @staticmethod
-    def recognises(path: Path) -> bool:
-        """Whether it is a pickle: inside a zip archive, as torch writes it, or bare."""
-        if not path.is_file():
-            return False
-        if zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive:
-                return any(name.endswith("/data.pkl") for name in archive.namelist())
-        with path.open("rb") as file:
-            start = file.read(2)
-        return len(start) == 2 and start[0] == 0x80 and 2 <= start[1] <= 5  # the PROTO opcode and its version
+        self.info = SourceInfo(NAME)
 
     def files(self) -> Iterable[Path]:
         return [self.path]
@@ -53,6 +43,23 @@ class PickledExamples(FileSource):
                 f"it holds {_described(content)}, not {{feature: [(max_activation, tokens, activations)]}}"
             )
         return {feature: ([_plain(row) for row in rows], None) for feature, rows in content.items()}
+
+
+def recognises(path: Path) -> bool:
+    """Whether it is a pickle: inside a zip archive, as torch writes it, or bare."""
+    if not path.is_file():
+        return False
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            return any(name.endswith("/data.pkl") for name in archive.namelist())
+    with path.open("rb") as file:
+        start = file.read(2)
+    return len(start) == 2 and start[0] == 0x80 and 2 <= start[1] <= 5  # the PROTO opcode and its version
+
+
+def open(path: Path, **options: Any) -> PickledExamples:
+    """Open it; see `PickledExamples`."""
+    return PickledExamples(path, **options)
 
 
 def _plain(row: Any) -> Any:

@@ -12,10 +12,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from tiny_dashboard.core.examples import Example, ExampleSource, SourceInfo
 from tiny_dashboard.sources.base import dense, strongest_first, token_ids
 from tiny_dashboard.sources.database import Database, tables_of
+
+NAME = "quantile database"
 
 
 class QuantileDbExamples(ExampleSource):
@@ -23,12 +26,7 @@ class QuantileDbExamples(ExampleSource):
 
     def __init__(self, path: str | Path) -> None:
         self._db = Database(path)
-        self.info = SourceInfo("quantile database")
-
-    @staticmethod
-    def recognises(path: Path) -> bool:
-        """Whether it is a SQLite database with the three tables."""
-        return {"sequences", "quantile_examples", "activation_details"} <= set(tables_of(path))
+        self.info = SourceInfo(NAME)
 
     @cached_property
     def _features(self) -> list[int]:
@@ -55,3 +53,13 @@ class QuantileDbExamples(ExampleSource):
 
     def close(self) -> None:
         self._db.close()
+
+
+def recognises(path: Path) -> bool:
+    """Whether it is a SQLite database with the three tables."""
+    return {"sequences", "quantile_examples", "activation_details"} <= set(tables_of(path))
+
+
+def open(path: Path, **options: Any) -> QuantileDbExamples:
+    """Open it; see `QuantileDbExamples`."""
+    return QuantileDbExamples(path, **options)

@@ -17,6 +17,8 @@ from tiny_dashboard.core.examples import Example, SourceInfo
 from tiny_dashboard.core.statistics import FeatureStats
 from tiny_dashboard.sources.base import FileSource, bands, edges_around, head, logits, number_in
 
+NAME = "SAEDashboard batches"
+
 
 class SaeDashboardExamples(FileSource):
     """Examples in the batch files of SAEDashboard: a folder of them, or one."""
@@ -29,17 +31,11 @@ class SaeDashboardExamples(FileSource):
         pairs = re.findall(r'"(model_id|layer|sae_set|sae_id_suffix)":\s*"?([^",}]+)', before)
         found = {name: value.strip() for name, value in pairs if value.strip() != "null"}
         self.info = SourceInfo(
-            "SAEDashboard batches",
+            NAME,
             models=[found["model_id"]] if "model_id" in found else [],
             dictionary=" ".join(found[k] for k in ("sae_set", "sae_id_suffix") if k in found) or None,
             layer=int(found["layer"]) if found.get("layer", "").isdecimal() else None,
         )
-
-    @staticmethod
-    def recognises(path: Path) -> bool:
-        """Whether the first batch begins with features that have a `feature_index`."""
-        start = head(next(iter(_batches(path)), path))
-        return path.suffix != ".gz" and '"features"' in start and '"feature_index"' in start
 
     def files(self) -> Iterable[Path]:
         return _batches(self.path) or [self.path]
@@ -47,6 +43,17 @@ class SaeDashboardExamples(FileSource):
     def parse(self, file: Path) -> Mapping[int, tuple[list[Example], FeatureStats]]:
         features = json.loads(file.read_bytes())["features"]
         return {int(f["feature_index"]): (_examples(f), record_stats(f, int(f["feature_index"]))) for f in features}
+
+
+def recognises(path: Path) -> bool:
+    """Whether the first batch begins with features that have a `feature_index`."""
+    start = head(next(iter(_batches(path)), path))
+    return path.suffix != ".gz" and '"features"' in start and '"feature_index"' in start
+
+
+def open(path: Path, **options: Any) -> SaeDashboardExamples:
+    """Open it; see `SaeDashboardExamples`."""
+    return SaeDashboardExamples(path, **options)
 
 
 def _batches(path: Path) -> list[Path]:

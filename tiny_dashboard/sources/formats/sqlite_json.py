@@ -9,12 +9,16 @@ import json
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from tiny_dashboard.core.examples import Example, ExampleSource, SourceInfo
 from tiny_dashboard.sources.base import strongest_first
 from tiny_dashboard.sources.database import Database, quote, tables_of
 
 Columns = dict[str, tuple[str, int]]  # name -> declared type, and place in the primary key or 0
+
+
+NAME = "sqlite JSON"
 
 
 class SqliteJsonExamples(ExampleSource):
@@ -39,13 +43,7 @@ class SqliteJsonExamples(ExampleSource):
             self._db.close()
             raise
         self._table, self._column, self._key = quote(table), quote(column), quote(key)
-        self.info = SourceInfo("sqlite JSON", extra={"table": table, "column": column, "key": key})
-
-    @staticmethod
-    def recognises(path: Path) -> bool:
-        """Whether it is a SQLite database with a table of its own, beside or without those of the other formats."""
-        tables = tables_of(path)
-        return "data_table" in tables or (bool(tables) and "activation_details" not in tables)
+        self.info = SourceInfo(NAME, extra={"table": table, "column": column, "key": key})
 
     @cached_property
     def _features(self) -> list[int]:
@@ -73,6 +71,17 @@ class SqliteJsonExamples(ExampleSource):
 
     def close(self) -> None:
         self._db.close()
+
+
+def recognises(path: Path) -> bool:
+    """Whether it is a SQLite database with a table of its own, beside or without those of the other formats."""
+    tables = tables_of(path)
+    return "data_table" in tables or (bool(tables) and "activation_details" not in tables)
+
+
+def open(path: Path, **options: Any) -> SqliteJsonExamples:
+    """Open it; see `SqliteJsonExamples`."""
+    return SqliteJsonExamples(path, **options)
 
 
 def _key_of(columns: Columns) -> str | None:
