@@ -82,7 +82,6 @@ HEAVY = {
 }
 LONGEST_FILE, LONGEST_FUNCTION = 400, 60
 HACKED = ["core", "dashboards", "app", *FACES]  # what someone reads who wants the dashboard otherwise
-UNFINISHED = pytest.mark.xfail(reason="until the house is finished", strict=False)
 
 
 def module_name(file):
@@ -179,7 +178,6 @@ def test_types_reach_the_user(tmp_path):
     ]
 
 
-@UNFINISHED
 def test_imports_point_down():
     allowed = {name: {name, *below.split()} for name, below in MAY_IMPORT.items()} | {"": set()}
     wrong = {(module, other) for module in OURS for other in rooms_of(module) if other not in allowed[room(module)]}
@@ -227,12 +225,10 @@ print(json.dumps(list(sys.modules)))
     assert {*HEAVY, "numpy", "pyarrow", "huggingface_hub"}.isdisjoint(fresh(code))
 
 
-@UNFINISHED
 def test_no_file_is_long():
     assert {module: n for module, n in LINES.items() if n > LONGEST_FILE} == {}
 
 
-@UNFINISHED
 def test_no_function_is_long():
     long = {}
     for module in OURS:
@@ -242,7 +238,7 @@ def test_no_function_is_long():
     assert {name: n for name, n in long.items() if n > LONGEST_FUNCTION} == {}
 
 
-@UNFINISHED
+@pytest.mark.xfail(reason="the design's limits, which are not met yet")
 def test_the_package_is_small():
     assert sum(n for module, n in LINES.items() if room(module) in HACKED) <= 3_400
     assert sum(LINES.values()) <= 9_300

@@ -43,17 +43,7 @@ def activation_visualization(
     Raises:
         ValueError: the shape does not fit the tokens, a column does not exist, or a value is infinite.
     """
-    try:
-        values = np.array(activations.tolist() if hasattr(activations, "tolist") else activations, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"activations are not an array of numbers but {str(activations)[:80]}: {error}") from error
-    if values.ndim not in (1, 2) or len(values) != len(tokens):
-        raise ValueError(
-            f"activations have shape {values.shape} for {len(tokens)} tokens; give [{len(tokens)}] or "
-            f"[{len(tokens)}, n_features]{', with no batch dimension' if values.ndim > 2 else ''}"
-        )
-    if values.ndim == 1:
-        values = values[:, None]
+    values = _as_columns(activations, len(tokens))
     n_features = values.shape[1]
     names = list(activation_names) if activation_names is not None else [f"feature {i}" for i in range(n_features)]
     if len(names) != n_features:
@@ -76,6 +66,20 @@ def activation_visualization(
     texts, chips = token_texts(tokens, tokenizer)
     ids = None if len(tokens) and isinstance(tokens[0], str) else [int(t) for t in tokens]
     return page(passage_html(Passage(texts, tracks, chips, ids), title=title), title=title, **assets())
+
+
+def _as_columns(activations: Any, n_tokens: int) -> np.ndarray:
+    """Activations as `[seq_len, n_features]`."""
+    try:
+        values = np.array(activations.tolist() if hasattr(activations, "tolist") else activations, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"activations are not an array of numbers but {str(activations)[:80]}: {error}") from error
+    if values.ndim not in (1, 2) or len(values) != n_tokens:
+        raise ValueError(
+            f"activations have shape {values.shape} for {n_tokens} tokens; give [{n_tokens}] or "
+            f"[{n_tokens}, n_features]{', with no batch dimension' if values.ndim > 2 else ''}"
+        )
+    return values[:, None] if values.ndim == 1 else values
 
 
 def _columns(chosen: int | Sequence[int] | None, n_features: int, default: range) -> list[int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import wait
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -55,23 +56,9 @@ def build_app(
         window_size, max_examples = offline.window_size, offline.max_examples
     asked = Endpoints(offline, None if online is None else _in_background(online), max_text)
 
-    def head() -> str:
-        try:
-            known = asked.offline.about if offline is not None else ""
-        except Exception:  # the tab says why
-            known = ""
-        facts = plain_text(" · ".join(filter(None, [description, known])))
-        return f'<div class="td td-head"><h1>{plain_text(title)}</h1><p>{facts or "&nbsp;"}</p></div>'
-
+    head = partial(_head, asked, offline is not None, title, description)
     with gr.Blocks(title=title, analytics_enabled=False, delete_cache=(3600, 86400)) as app:
-        # First: a tab's own function of the same name would take the name.
-        reads: list[Callable[..., Any]] = [asked.examples, asked.features]
-        for function in reads:
-            gr.api(endpoint(function), api_name=function.__name__, concurrency_limit=None)
-        computes: list[Callable[..., Any]] = [asked.analyze, asked.top_features]
-        for function in computes:
-            gr.api(endpoint(function), api_name=function.__name__, concurrency_limit=1, concurrency_id="gpu")
-
+        _add_endpoints(asked)  # first: a tab's own function of the same name would take the name
         gr.HTML(f"<style>{assets()['css']}</style>", padding=False, elem_classes="td-hidden")
         header = gr.HTML(head() if not isinstance(offline, Loading) else "", padding=False, min_height=48)
         with gr.Tabs(selected="online" if offline is None and online is not None else "offline") as tabs:
@@ -87,33 +74,61 @@ def build_app(
                 else:
                     on = OnlineTab(asked, text, max_new_tokens, has_offline=offline is not None)
 
-        private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
         app.load(None, None, None, js=KEYS)
-        has_offline, has_online = offline is not None, online is not None
         if isinstance(offline, Loading):
-            app.load(head, None, header, concurrency_limit=None, **private)
-        if has_offline:
-
-            def restore_offline(request: gr.Request) -> list[Any]:
-                query = dict(request.query_params)
-                selected = "online" if query.get("tab") == "online" else "offline"
-                return [gr.Tabs(selected=selected), *off.restore(query, feature)]
-
-            app.load(restore_offline, None, [tabs, *off.settings, *off.shown], concurrency_limit=None, **private)
-        if has_online:
-
-            def restore_online(request: gr.Request) -> list[Any]:
-                return on.restore(dict(request.query_params), text)
-
-            app.load(on.ready, None, on.readied, concurrency_limit=8, **private)
-            restored = app.load(restore_online, None, on.asked, concurrency_limit=None, **private)
-            restored.then(
-                on.analyze_given, on.asked, [*on.outputs, on.response, on.unsteered], concurrency_id="gpu", **private
-            )
-        if has_offline and has_online:
+            app.load(head, None, header, concurrency_limit=None, **_PRIVATE)
+        if offline is not None:
+            _restore_offline(app, off, tabs, feature)
+        if online is not None:
+            _restore_online(app, on, text)
+        if offline is not None and online is not None:
             _connect(off, on, asked, tabs)
         tabs.change(None, None, None, js=url_js())
     return app
+
+
+_PRIVATE: Any = {"api_visibility": "private", "show_progress": "hidden"}
+
+
+def _head(asked: Endpoints, has_offline: bool, title: str, description: str) -> str:
+    try:
+        known = asked.offline.about if has_offline else ""
+    except Exception:  # the tab says why
+        known = ""
+    facts = plain_text(" · ".join(filter(None, [description, known])))
+    return f'<div class="td td-head"><h1>{plain_text(title)}</h1><p>{facts or "&nbsp;"}</p></div>'
+
+
+def _add_endpoints(asked: Endpoints) -> None:
+    reads: list[Callable[..., Any]] = [asked.examples, asked.features]
+    for function in reads:
+        gr.api(endpoint(function), api_name=function.__name__, concurrency_limit=None)
+    computes: list[Callable[..., Any]] = [asked.analyze, asked.top_features]
+    for function in computes:
+        gr.api(endpoint(function), api_name=function.__name__, concurrency_limit=1, concurrency_id="gpu")
+
+
+def _restore_offline(app: gr.Blocks, off: OfflineTab, tabs: gr.Tabs, feature: int | None) -> None:
+    """Show what a link asks for."""
+
+    def restore_offline(request: gr.Request) -> list[Any]:
+        query = dict(request.query_params)
+        selected = "online" if query.get("tab") == "online" else "offline"
+        return [gr.Tabs(selected=selected), *off.restore(query, feature)]
+
+    app.load(restore_offline, None, [tabs, *off.settings, *off.shown], concurrency_limit=None, **_PRIVATE)
+
+
+def _restore_online(app: gr.Blocks, on: OnlineTab, text: str) -> None:
+    """Show what a link asks for, once the models are there."""
+
+    def restore_online(request: gr.Request) -> list[Any]:
+        return on.restore(dict(request.query_params), text)
+
+    app.load(on.ready, None, on.readied, concurrency_limit=8, **_PRIVATE)
+    restored = app.load(restore_online, None, on.asked, concurrency_limit=None, **_PRIVATE)
+    shown = [*on.outputs, on.response, on.unsteered]
+    restored.then(on.analyze_given, on.asked, shown, concurrency_id="gpu", **_PRIVATE)
 
 
 def _connect(off: OfflineTab, on: OnlineTab, asked: Endpoints, tabs: gr.Tabs) -> None:

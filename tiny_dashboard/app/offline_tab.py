@@ -41,8 +41,17 @@ class OfflineTab:
         has_online: bool = False,
     ) -> None:
         self._ask = endpoints
+        self._toolbar(start)
+        self.table = token_view(visible=False, elem_id="td-table")
+        self.listed = gr.State(("feature", 1, False, False))
+        self.card = token_view(elem_id="td-card")
+        self.view = token_view(elem_id="td-examples", elem_classes="td-live" if has_online else "", min_height=400)
+        self._display(window_size, max_examples)
+        self._wire()
+
+    def _toolbar(self, start: int | None) -> None:
         with gr.Row(elem_classes="td-toolbar"):
-            previous = gr.Button("‹", elem_id="td-previous", min_width=40, scale=0)
+            self.previous = gr.Button("‹", elem_id="td-previous", min_width=40, scale=0)
             self.feature = gr.Textbox(
                 "" if start is None else str(start),
                 show_label=False,
@@ -52,9 +61,9 @@ class OfflineTab:
                 min_width=90,
                 scale=0,
             )
-            following = gr.Button("›", elem_id="td-next", min_width=40, scale=0)
-            anywhere = gr.Button("random", elem_id="td-random", min_width=80, scale=0)
-            search = gr.Textbox(
+            self.following = gr.Button("›", elem_id="td-next", min_width=40, scale=0)
+            self.anywhere = gr.Button("random", elem_id="td-random", min_width=80, scale=0)
+            self.search_box = gr.Textbox(
                 placeholder="Search, or a number   /",
                 show_label=False,
                 label="Search",
@@ -63,11 +72,9 @@ class OfflineTab:
                 min_width=160,
                 scale=1,
             )
-            toggle = gr.Button("table", min_width=70, scale=0)
-        self.table = token_view(visible=False, elem_id="td-table")
-        listed = gr.State(("feature", 1, False, False))
-        self.card = token_view(elem_id="td-card")
-        self.view = token_view(elem_id="td-examples", elem_classes="td-live" if has_online else "", min_height=400)
+            self.table_button = gr.Button("table", min_width=70, scale=0)
+
+    def _display(self, window_size: int, max_examples: int) -> None:
         with gr.Accordion("Display", open=False), gr.Row():
             slider: dict[str, Any] = {"step": 1, "buttons": []}  # Gradio's reset is no input either
             self.window = gr.Slider(
@@ -83,8 +90,9 @@ class OfflineTab:
             )
             self.mask = gr.Checkbox(label="Leave out special tokens", info="BOS, chat template")
             self.color = gr.ColorPicker(COLORS[0], label="Colour")
-            save = gr.Button("Save HTML", scale=0, min_width=120)
+            self.save = gr.Button("Save HTML", scale=0, min_width=120)
 
+    def _wire(self) -> None:
         self.settings: list[Any] = [self.window, self.number, self.scale, self.mask, self.color]
         self.shown = [self.feature, self.card, self.view]
         show: dict[str, Any] = {
@@ -95,8 +103,11 @@ class OfflineTab:
             "show_progress": "hidden",
             "trigger_mode": "always_last",
         }
-        moves = [previous.click(partial(self.step, -1), **show), following.click(partial(self.step, 1), **show)]
-        moves.append(anywhere.click(self.random, **show))
+        moves = [
+            self.previous.click(partial(self.step, -1), **show),
+            self.following.click(partial(self.step, 1), **show),
+        ]
+        moves.append(self.anywhere.click(self.random, **show))
         moves.append(self.feature.submit(self.show, **show))
         # Only what a person changes: what a link sets is shown already, and would be asked for again too early.
         moves += [control.input(self.show, **show) for control in self.settings[:-1]]
@@ -104,12 +115,12 @@ class OfflineTab:
         for move in moves:
             self.then_url(move)
         quick: dict[str, Any] = {"concurrency_limit": None, "api_visibility": "private", "show_progress": "hidden"}
-        toggle.click(self.toggle, [search, listed], [self.table, listed], **quick)
-        asked = [search, listed, *show["inputs"]]
-        self.then_url(search.submit(self.search, asked, [self.table, listed, *self.shown], **quick))
+        self.table_button.click(self.toggle, [self.search_box, self.listed], [self.table, self.listed], **quick)
+        asked = [self.search_box, self.listed, *show["inputs"]]
+        self.then_url(self.search_box.submit(self.search, asked, [self.table, self.listed, *self.shown], **quick))
         self.then_url(self.card.action(self.follow, show["inputs"], self.shown, **quick))
-        self.then_url(self.table.action(self.act, asked, [self.table, listed, *self.shown], **quick))
-        save.click(None, [self.feature, self.card, self.view], None, js=save_js("feature"))
+        self.then_url(self.table.action(self.act, asked, [self.table, self.listed, *self.shown], **quick))
+        self.save.click(None, [self.feature, self.card, self.view], None, js=save_js("feature"))
 
     def then_url(self, event: Any) -> None:
         """After an event, write what is shown into the page's address."""

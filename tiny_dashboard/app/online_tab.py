@@ -47,89 +47,94 @@ class OnlineTab:
         self.status = gr.HTML(note("loading the models …", "loading"))
         with gr.Row():
             with gr.Column(scale=3, min_width=320):
-                self.text = gr.Textbox(
-                    text,
-                    lines=5,
-                    max_lines=14,
-                    label="Text",
-                    placeholder="Type a text. As a chat, with <eot> between turns, the user's first.",
-                    elem_id="td-text",
-                )
-                with gr.Row(elem_classes="td-toolbar"):
-                    run = gr.Button("Analyze", variant="primary", min_width=110, scale=0)
-                    generate = gr.Button("Generate", min_width=110, scale=0)
-                    stop = gr.Button("Stop", min_width=70, scale=0, variant="stop")
-                    self.chat = gr.Checkbox(label="chat formatting", container=False, min_width=140, scale=0)
-                with gr.Row():
-                    answer_box: dict[str, Any] = {"visible": False, "interactive": False, "lines": 2, "max_lines": 12}
-                    self.response = gr.Textbox(label="Response", min_width=200, **answer_box)
-                    self.unsteered = gr.Textbox(label="Response without steering", min_width=200, **answer_box)
-                self.view = token_view(elem_id="td-analysis", min_height=160)
+                self._text_side(text)
             with gr.Column(scale=2, min_width=280):
-                self.highlight = gr.Textbox(
-                    label="Highlight",
-                    info="one or two features; empty takes the one that fires most",
-                    elem_id="td-highlight",
+                self._settings_side()
+        self._wire()
+
+    def _text_side(self, text: str) -> None:
+        self.text = gr.Textbox(
+            text,
+            lines=5,
+            max_lines=14,
+            label="Text",
+            placeholder="Type a text. As a chat, with <eot> between turns, the user's first.",
+            elem_id="td-text",
+        )
+        with gr.Row(elem_classes="td-toolbar"):
+            self.run = gr.Button("Analyze", variant="primary", min_width=110, scale=0)
+            self.generate_button = gr.Button("Generate", min_width=110, scale=0)
+            self.stop = gr.Button("Stop", min_width=70, scale=0, variant="stop")
+            self.chat = gr.Checkbox(label="chat formatting", container=False, min_width=140, scale=0)
+        with gr.Row():
+            answer_box: dict[str, Any] = {"visible": False, "interactive": False, "lines": 2, "max_lines": 12}
+            self.response = gr.Textbox(label="Response", min_width=200, **answer_box)
+            self.unsteered = gr.Textbox(label="Response without steering", min_width=200, **answer_box)
+        self.view = token_view(elem_id="td-analysis", min_height=160)
+
+    def _settings_side(self) -> None:
+        self.highlight = gr.Textbox(
+            label="Highlight",
+            info="one or two features; empty takes the one that fires most",
+            elem_id="td-highlight",
+        )
+        with gr.Row():
+            self.tooltip = gr.Textbox(label="Tooltip", info="more: 3, 5-9", min_width=120)
+            self.max_act = gr.Textbox(label="Max act", info="empty, auto or a number", min_width=120)
+        with gr.Accordion("More", open=False):
+            self.split = gr.Checkbox(label="Split a crosscoder's feature by model", info="two bands: base, chat")
+            self.mask = gr.Checkbox(label="Leave out special tokens", info="BOS, chat template")
+            with gr.Row():
+                self.colors = [gr.ColorPicker(c, label=f"Colour {i + 1}", min_width=100) for i, c in enumerate(COLORS)]
+            with gr.Row() as self.sliders:
+                how: dict[str, Any] = {"buttons": [], "min_width": 170}
+                self.length = gr.Slider(
+                    1, self._max_new_tokens, self._max_new_tokens, step=1, label="New tokens", info="at most", **how
                 )
-                with gr.Row():
-                    self.tooltip = gr.Textbox(label="Tooltip", info="more: 3, 5-9", min_width=120)
-                    self.max_act = gr.Textbox(label="Max act", info="empty, auto or a number", min_width=120)
-                with gr.Accordion("More", open=False):
-                    self.split = gr.Checkbox(
-                        label="Split a crosscoder's feature by model", info="two bands: base, chat"
-                    )
-                    self.mask = gr.Checkbox(label="Leave out special tokens", info="BOS, chat template")
-                    with gr.Row():
-                        colors = [
-                            gr.ColorPicker(c, label=f"Colour {i + 1}", min_width=100) for i, c in enumerate(COLORS)
-                        ]
-                    with gr.Row() as sliders:
-                        how: dict[str, Any] = {"buttons": [], "min_width": 170}
-                        length = gr.Slider(
-                            1, max_new_tokens, max_new_tokens, step=1, label="New tokens", info="at most", **how
-                        )
-                        temperature = gr.Slider(0, 2, 0, step=0.1, label="Temperature", info="0 is greedy", **how)
-                    save = gr.Button("Save HTML")
-                with gr.Accordion("Steer", open=False) as steer:
-                    with gr.Row():
-                        steered = gr.Textbox(label="Feature", info="added while generating", min_width=120)
-                        strength = gr.Number(1.0, label="Strength", info=_MULTIPLE, min_width=120)
-                    clamp = gr.Checkbox(label="Clamp", info="set it, do not add it; for one model only")
-                self.top = token_view(elem_id="td-top", min_height=160)
-        self.settings = [self.highlight, self.tooltip, self.max_act, self.split, self.mask, *colors]
+                self.temperature = gr.Slider(0, 2, 0, step=0.1, label="Temperature", info="0 is greedy", **how)
+            self.save = gr.Button("Save HTML")
+        with gr.Accordion("Steer", open=False) as self.steer:
+            with gr.Row():
+                self.steered = gr.Textbox(label="Feature", info="added while generating", min_width=120)
+                self.strength = gr.Number(1.0, label="Strength", info=_MULTIPLE, min_width=120)
+            self.clamp = gr.Checkbox(label="Clamp", info="set it, do not add it; for one model only")
+        self.top = token_view(elem_id="td-top", min_height=160)
+
+    def _wire(self) -> None:
+        self.settings = [self.highlight, self.tooltip, self.max_act, self.split, self.mask, *self.colors]
         self.outputs = [self.highlight, self.view, self.top, self.state]
         # One model call at a time; the others wait their turn.
         model: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "gpu", "api_visibility": "private"}
         self.asked = ask = [self.text, self.chat, *self.settings]
-        self.readied = [self.status, sliders, steer]
+        self.readied = [self.status, self.sliders, self.steer]
         controls: list[Any] = [self.highlight, self.tooltip, self.max_act]
         analyzed = [
-            run.click(self.analyze, ask, [*self.outputs, self.response, self.unsteered], **model),
+            self.run.click(self.analyze, ask, [*self.outputs, self.response, self.unsteered], **model),
             self.text.submit(self.analyze, ask, [*self.outputs, self.response, self.unsteered], **model),
         ]
         for control in controls:
             analyzed.append(control.submit(self.redraw, [self.state, *self.settings], self.outputs, **model))
         # A typed colour is no input for Gradio, only a change.
-        for event in (self.split.input, self.mask.input, *(color.change for color in colors)):
+        for event in (self.split.input, self.mask.input, *(color.change for color in self.colors)):
             analyzed.append(event(self.redraw, [self.state, *self.settings], self.outputs, **model))
-        asked = [self.text, self.chat, length, temperature, steered, strength, clamp]
+        asked = [self.text, self.chat, self.length, self.temperature, self.steered, self.strength, self.clamp]
         answers = [self.response, self.unsteered]
-        answer = generate.click(self.generate, [*asked, *self.settings], [*self.outputs, *answers], **model)
+        answer = self.generate_button.click(self.generate, [*asked, *self.settings], [*self.outputs, *answers], **model)
         analyzed.append(answer)
         # What there is of an answer when it is stopped is worth a look too.
         analyzed.append(
-            stop.click(None, cancels=[answer], api_visibility="private").then(
+            self.stop.click(None, cancels=[answer], api_visibility="private").then(
                 self.redraw, [self.state, *self.settings], self.outputs, **model
             )
         )
         quick: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-        steered.blur(self.measure, steered, strength, concurrency_limit=None, **quick)
+        self.steered.blur(self.measure, self.steered, self.strength, concurrency_limit=None, **quick)
         self.view.token(self.at_token, self.state, self.top, **quick)
-        if not has_offline:  # else the app follows to the other tab, too
+        if not self._has_offline:  # else the app follows to the other tab, too
             analyzed.append(self.top.action(self.follow, [self.state, *self.settings[1:]], self.outputs, **model))
         for event in analyzed:
             self.then_url(event)
-        save.click(None, [self.highlight, self.view], None, js=save_js("text"))
+        self.save.click(None, [self.highlight, self.view], None, js=save_js("text"))
 
     def then_url(self, event: Any) -> None:
         """After an event, write what is shown into the page's address."""

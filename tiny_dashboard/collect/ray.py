@@ -48,18 +48,12 @@ def collect_on_ray(
         ImportError: Ray is not installed.
         TypeError: something that every worker must load is given as an object.
     """
-    try:
-        import ray
-    except ImportError as error:
-        raise ImportError("collecting on a cluster needs Ray: install tiny-dashboard with [ray]") from error
+    ray, started = _ray(address)
     models = [models] if isinstance(models, str) else models
-    _check_named(("dictionary", dictionary), ("corpus", corpus), ("tokenizer", tokenizer or ""))
-    _check_named(*(("models", model) for model in models))
+    named = [("dictionary", dictionary), ("corpus", corpus), ("tokenizer", tokenizer or "")]
+    _check_named(*named, *(("models", model) for model in models))
     out = Path(out).absolute()
     folder = out.with_name(out.name + ".shards")
-    started = not ray.is_initialized()
-    if started:
-        ray.init(address=address or os.environ.get("RAY_ADDRESS"), include_dashboard=False, log_to_driver=False)
 
     @ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=retries)
     def shard(number: int) -> str:
@@ -77,17 +71,34 @@ def collect_on_ray(
         with own_folder(folder):
             parts = [shard.remote(number) for number in range(num_shards)]
             _wait(ray, parts)
-            level = 0
-            while len(parts) > MERGE_AT_ONCE:
-                groups = [parts[i : i + MERGE_AT_ONCE] for i in range(0, len(parts), MERGE_AT_ONCE)]
-                parts = [join.remote(str(folder / f"merge-{level}-{i}"), *group) for i, group in enumerate(groups)]
-                level += 1
-            merge(ray.get(parts), out, tokenizer=tokenizer)
+            merge(ray.get(_in_a_tree(join, parts, folder)), out, tokenizer=tokenizer)
             shutil.rmtree(folder, ignore_errors=True)
         return out
     finally:
         if started:
             ray.shutdown()
+
+
+def _ray(address: str | None) -> tuple[Any, bool]:
+    """Ray, and whether it was started here."""
+    try:
+        import ray
+    except ImportError as error:
+        raise ImportError("collecting on a cluster needs Ray: install tiny-dashboard with [ray]") from error
+    started = not ray.is_initialized()
+    if started:
+        ray.init(address=address or os.environ.get("RAY_ADDRESS"), include_dashboard=False, log_to_driver=False)
+    return ray, started
+
+
+def _in_a_tree(join: Any, parts: list[Any], folder: Path) -> list[Any]:
+    """Merge so many at once that the last merge has few."""
+    level = 0
+    while len(parts) > MERGE_AT_ONCE:
+        groups = [parts[i : i + MERGE_AT_ONCE] for i in range(0, len(parts), MERGE_AT_ONCE)]
+        parts = [join.remote(str(folder / f"merge-{level}-{i}"), *group) for i, group in enumerate(groups)]
+        level += 1
+    return parts
 
 
 def _check_named(*given: tuple[str, Any]) -> None:

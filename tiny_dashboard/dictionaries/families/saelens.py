@@ -38,32 +38,10 @@ def read(checkpoint: Checkpoint, *, input_scale: float = 1.0) -> Dictionary:
     """Fill a `Dictionary`; `input_scale` is for average-norm scaling that was not folded into the weights."""
     config = checkpoint.config
     meta = {**config, **(config.get("metadata") or {})}
-    told = {"b_gate": "gated", "threshold": "jumprelu"}  # without a config, the tensors tell
-    kind = config.get("architecture") or next((told[name] for name in told if name in checkpoint), "standard")
-    function = config.get("activation_fn_str", config.get("activation_fn"))
-    if function == "topk":
-        kind = "topk"  # before version 6 an activation function of the standard architecture
-    elif function not in (None, "relu"):
-        raise ValueError(f"activation function {function!r} is unknown; expected relu or topk")
-    centred = config.get("apply_b_dec_to_input", True) and "transcoder" not in kind
-    for part in ("_skip_transcoder", "skip_", "_transcoder", "matryoshka_"):
-        kind = kind.replace(part, "")
-    if kind not in ARCHITECTURES:
-        raise ValueError(f"SAELens architecture {kind!r} is unknown; expected one of {', '.join(ARCHITECTURES)}")
+    kind = _kind(checkpoint)
+    centred = config.get("apply_b_dec_to_input", True) and "transcoder" not in str(config.get("architecture"))
     encoder = checkpoint.rows("W_enc", "dD")
     n_features, _, width = encoder.shape
-    activation: Activation = ReLU()
-    if kind in ("topk", "abstopk"):
-        if not (k := config.get("k") or (config.get("activation_fn_kwargs") or {}).get("k")):
-            raise ValueError(f"the config of this {kind} SAE has no k; expected the number of active features")
-        activation = TopK(int(k), scaled=True, absolute=kind == "abstopk")
-    elif kind == "gated":
-        activation = Gated(*(checkpoint.tensor(name, n_features) for name in ("b_gate", "b_mag", "r_mag")))
-    elif kind in ("jumprelu", "batchtopk"):  # a trained BatchTopK is saved as JumpReLU
-        if kind == "batchtopk" and "topk_threshold" in checkpoint:  # as it is saved while it trains
-            activation = Threshold(checkpoint.tensor("topk_threshold"))
-        else:
-            activation = Threshold(checkpoint.tensor("threshold", n_features))
     normalise = str(config.get("normalize_activations") or "none").lower()
     notes = []
     if normalise in ("expected_average_only_in", "true"):
@@ -92,7 +70,7 @@ def read(checkpoint: Checkpoint, *, input_scale: float = 1.0) -> Dictionary:
         encoder=encoder,
         encoder_bias=None if kind == "gated" else checkpoint.tensor("b_enc", n_features),
         decoder_rows=checkpoint.rows("W_dec", "Dd", D=n_features),
-        activation=activation,
+        activation=_activation(checkpoint, kind, n_features),
         prepare=prepare,
         code_norm=decoder_norm if "topk" in kind and config.get("rescale_acts_by_decoder_norm") else None,
         output_scale=torch.tensor([1 / input_scale]),
@@ -103,3 +81,35 @@ def read(checkpoint: Checkpoint, *, input_scale: float = 1.0) -> Dictionary:
         prepend_bos=meta.get("prepend_bos"),
         notes=tuple(notes),
     )
+
+
+def _kind(checkpoint: Checkpoint) -> str:
+    """One of `ARCHITECTURES`; without a config, the tensors tell."""
+    config = checkpoint.config
+    told = {"b_gate": "gated", "threshold": "jumprelu"}
+    kind = config.get("architecture") or next((told[name] for name in told if name in checkpoint), "standard")
+    function = config.get("activation_fn_str", config.get("activation_fn"))
+    if function == "topk":
+        kind = "topk"  # before version 6 an activation function of the standard architecture
+    elif function not in (None, "relu"):
+        raise ValueError(f"activation function {function!r} is unknown; expected relu or topk")
+    for part in ("_skip_transcoder", "skip_", "_transcoder", "matryoshka_"):
+        kind = kind.replace(part, "")
+    if kind not in ARCHITECTURES:
+        raise ValueError(f"SAELens architecture {kind!r} is unknown; expected one of {', '.join(ARCHITECTURES)}")
+    return str(kind)
+
+
+def _activation(checkpoint: Checkpoint, kind: str, n_features: int) -> Activation:
+    config = checkpoint.config
+    if kind in ("topk", "abstopk"):
+        if not (k := config.get("k") or (config.get("activation_fn_kwargs") or {}).get("k")):
+            raise ValueError(f"the config of this {kind} SAE has no k; expected the number of active features")
+        return TopK(int(k), scaled=True, absolute=kind == "abstopk")
+    if kind == "gated":
+        return Gated(*(checkpoint.tensor(name, n_features) for name in ("b_gate", "b_mag", "r_mag")))
+    if kind in ("jumprelu", "batchtopk"):  # a trained BatchTopK is saved as JumpReLU
+        if kind == "batchtopk" and "topk_threshold" in checkpoint:  # as it is saved while it trains
+            return Threshold(checkpoint.tensor("topk_threshold"))
+        return Threshold(checkpoint.tensor("threshold", n_features))
+    return ReLU()
