@@ -42,6 +42,11 @@ def test_client_example_runs_as_written(app_url):
     assert isinstance(run(block.replace("http://127.0.0.1:7860", app_url))["client"], Client)
 
 
+def test_a_panel_added_as_written_shows():
+    (block,) = [b for b in BLOCKS if "where_it_fires" in b]
+    assert "<div><small>Fires on " in run(block)["page"]
+
+
 def test_a_format_added_as_written_reads_its_file(tmp_path):
     (block,) = [b for b in BLOCKS if "class JsonLinesExamples" in b]
     mine = SimpleNamespace(**run(block))

@@ -63,9 +63,8 @@ def collect_on_ray(
 
     @ray.remote(num_cpus=1, max_retries=retries)
     def join(where: str, *parts: str) -> str:
-        if Path(where).exists():  # a retry, or a call again, after the work was done
-            return where
-        return str(merge(parts, where, partial=True))
+        # It is there at a retry, or a call again, after the work was done.
+        return where if Path(where).exists() else str(merge(parts, where, partial=True))
 
     try:
         with own_folder(folder):
