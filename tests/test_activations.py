@@ -181,13 +181,28 @@ def test_hooked_can_replace():
     torch.testing.assert_close(shifted, get_activations(model, [3, 4], 1, "resid_pre") + 1)
 
 
+@pytest.mark.parametrize("name", ["_model", "_module", "module", "pretrained_model"])
+def test_models_inside_others(name):
+    model = small_model("gpt2")
+
+    class Holder:
+        pass
+
+    holder = Holder()
+    setattr(holder, name, model)
+    assert unwrap_model(holder) is model
+    assert unwrap_model(torch.nn.DataParallel(model)) is model
+    with pytest.raises(TypeError, match=r"Linear is no model of transformers; load it with AutoModelForCausalLM"):
+        unwrap_model(torch.nn.Linear(2, 2))
+
+
 def test_wrappers_and_dtypes():
     model = small_model("gpt2")
     torch.testing.assert_close(get_activations(Wrapper(model), [3], 1), get_activations(model, [3], 1))
     assert get_activations(model.bfloat16(), [3], 1).dtype == torch.bfloat16
     bare = small_model("gpt2").transformer
     assert get_activations(bare, [3], 1).shape == (1, 1, WIDTH)
-    with pytest.raises(TypeError, match="expected a Hugging Face model .* got str"):
+    with pytest.raises(TypeError, match="expected a Hugging Face model.* got str"):
         unwrap_model("gpt2")
     with pytest.raises(ValueError, match="not loaded .*dispatch=True"):
         get_activations(small_model().to("meta"), [3], 1)

@@ -248,8 +248,6 @@ def test_a_broken_example_breaks_its_feature_only(tmp_path):
 
 
 def test_infinite_and_unknown_activations():
-    with pytest.raises(ValueError, match="track 'feature 1' is inf at token 1; clip it"):
-        offline({1: [(1.0, ["a", "b"], [1.0, math.inf])]}).generate_html(1)
     html = offline({1: [(NAN, ["a", "b"], [NAN, NAN]), (2.0, ["c"], [2.0])]}).generate_html(1, use_absolute_max=True)
     assert texts_of(html) == ["ab", "c"] and "nan" not in html.split("<body")[1].split("<script>")[0].lower()
     assert alpha_of(tokens_of(tree_of(html))[2].attrs["style"]) == FULL
@@ -842,3 +840,13 @@ def test_many_threads_may_analyse_at_once():
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+def test_one_infinite_value_hides_no_feature(tmp_path):
+    rows = {3: [(2.0, ["a", "b", "c"], [0.0, float("inf"), 2.0]), (1.0, ["d"], [1.0])]}
+    dashboard = OfflineFeatureCentricDashboard(rows, None)
+    page = dashboard.generate_html(3)
+    assert 'title="left out: its activation is infinite">b</i>' in page and "2 examples" in page
+    dashboard.export_to_html(tmp_path / "all.html", [3])
+    arrays = {3: [(1.0, np.array(["a", "b"]), np.array([0.0, 1.0]))]}
+    assert "<i>a</i>" in OfflineFeatureCentricDashboard(arrays, None).generate_html(3)

@@ -89,3 +89,19 @@ def test_outliers_are_told_by_the_median_of_what_counts():
     keep = torch.ones(2, 6, dtype=torch.bool)
     assert outliers(x, keep).nonzero().tolist() == [[0, 0], [1, 3]]
     assert not outliers(x, keep, 400.0).any()
+
+
+def test_a_model_that_gives_nan_is_said(counted, monkeypatch):
+    dashboard, _ = counted
+    real = dashboard.featurizer.activations
+
+    def broken(ids):
+        x = real(ids).clone()
+        x[1, 0, 3] = torch.nan
+        return x
+
+    monkeypatch.setattr(dashboard.featurizer, "activations", broken)
+    with pytest.raises(
+        ValueError, match=r"gives NaN or infinite activations at 1 of \d tokens \(resid_post of layer 1"
+    ):
+        dashboard.analyze(TEXT, 3)

@@ -414,3 +414,30 @@ def test_a_database_that_is_cut_short_is_refused(tmp_path):
         with pytest.raises(ValueError, match=rf"{missing}\.db is cut short: {missing:,} bytes of it are missing"):
             open_examples(cut)
     assert len(open_examples(path)) == 100
+
+
+def test_a_database_in_wal_mode_is_read_without_a_file_beside_it(tmp_path):
+    path = tmp_path / "wal.db"
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("PRAGMA journal_mode=WAL")
+        db.execute("CREATE TABLE data_table (key INTEGER PRIMARY KEY, examples TEXT)")
+        db.execute("INSERT INTO data_table VALUES (1, ?)", [json.dumps([[1.0, ["a"], [1.0]]])])
+        db.commit()
+    before = sorted(path.parent.iterdir())
+    path.chmod(0o444)
+    source = open_examples(path)
+    assert source[1][0].max_activation == 1.0
+    assert sorted(path.parent.iterdir()) == before == [path]
+
+
+@pytest.mark.parametrize("suffix", ["json", "json.gz"])
+def test_the_readmes_dict_in_a_json_file(tmp_path, suffix):
+    import gzip
+
+    rows = {7: [(3.2, ["The", " cat"], [0.0, 3.2])], 1: []}
+    content = json.dumps(rows).encode()
+    (tmp_path / f"x.{suffix}").write_bytes(gzip.compress(content) if suffix.endswith("gz") else content)
+    for path in (tmp_path / f"x.{suffix}", tmp_path):
+        source = open_examples(path)
+        assert list(source) == [1, 7] and list(source[1]) == []
+        assert list(source[7][0].tokens) == ["The", " cat"] and source.info.format == "JSON dict"

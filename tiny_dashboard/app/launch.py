@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import wait
 from functools import partial
@@ -182,6 +183,7 @@ def launch(what: Any = None, *, patient: bool = False, gpu: Any = None, **option
         The running app; `.close()` stops it.
     """
     app = _app_of(what, patient, gpu)
+    _reach_ourselves()
     settings: dict[str, Any] = {
         "theme": theme(),
         "share": False,  # a notebook in the cloud would make a public link by default
@@ -194,6 +196,15 @@ def launch(what: Any = None, *, patient: bool = False, gpu: Any = None, **option
     }
     app.queue(max_size=128).launch(**(settings | options))
     return app
+
+
+def _reach_ourselves() -> None:
+    """Gradio asks its own server whether it is there; a proxy of the network must not stand in between."""
+    for name in ("no_proxy", "NO_PROXY"):
+        known = os.environ.get(name, "")
+        if known != "*":
+            missing = [host for host in ("localhost", "127.0.0.1", "0.0.0.0", "::1") if host not in known.split(",")]
+            os.environ[name] = ",".join(filter(None, [known, *missing]))
 
 
 def _app_of(what: Any, patient: bool, gpu: Any) -> gr.Blocks:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from operator import itemgetter
@@ -212,8 +213,10 @@ class OfflineDashboard:
         passages = []
         for example in examples:
             known = _ids_or_pieces(example)
-            texts, chips = self._reader.read(stored_tokens(example) or known)
-            track = Track(f"feature {feature_idx}", example.activations, color, scale=limit)
+            tokens = stored_tokens(example)
+            texts, chips = self._reader.read(tokens if len(tokens) else known)
+            values, remarks = _finite(example.activations)
+            track = Track(f"feature {feature_idx}", values, color, scale=limit)
             group, about = "", ""
             if len(bands) > 1 and example.quantile == max(bands):
                 group, about = "strongest", "examples in which the feature fires most"
@@ -221,7 +224,8 @@ class OfflineDashboard:
                 group = f"band {example.quantile}"
                 about = "a band of strength, 0 the weakest: drawn from all examples in which the feature fires so much"
             special = () if self._special.isdisjoint(known) else [token in self._special for token in known]
-            passages.append(Passage(texts, [track], chips, example.token_ids, special, group=group, group_title=about))
+            said: Any = {"remarks": remarks, "group": group, "group_title": about}
+            passages.append(Passage(texts, [track], chips, example.token_ids, special, **said))
         if scale == "feature" and limit is None:
             passages = share_scale(passages)
         return list(zip(examples, passages, strict=True))
@@ -316,6 +320,16 @@ class MaxActs(Mapping[int, float]):
 
     def __len__(self) -> int:
         return len(self._dashboard().features)
+
+
+def _finite(values: Any) -> tuple[Any, dict[int, str]]:
+    """Activations without what is infinite, and what is said at those tokens: one such value hides no feature."""
+    plain = values.tolist() if hasattr(values, "tolist") else values
+    infinite = [at for at, value in enumerate(plain) if isinstance(value, float) and math.isinf(value)]
+    if not infinite:
+        return values, {}
+    left = [math.nan if at in infinite else value for at, value in enumerate(plain)]
+    return left, dict.fromkeys(infinite, "left out: its activation is infinite")
 
 
 def _ids_or_pieces(example: Example) -> Any:

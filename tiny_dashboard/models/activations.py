@@ -26,16 +26,32 @@ class _Stop(Exception):
     """Ends a forward pass at the hook, when what lies behind it is not needed."""
 
 
+# Where wrappers keep the model: nnsight before and since 0.8, DataParallel and the like, models with a value head.
+_INSIDE = ("_model", "_module", "module", "pretrained_model")
+
+
 def unwrap_model(model: Any) -> Any:
-    """The PyTorch model inside a wrapper (nnsight's `LanguageModel` keeps it in `_model`), or the model itself.
+    """The Hugging Face model inside a wrapper, or the model itself.
 
     Raises:
-        TypeError: it is not a PyTorch model.
+        TypeError: it is no Hugging Face model, and wraps none that can be found.
         ValueError: its weights are not loaded (they are on the meta device).
     """
-    inner = model if isinstance(model, nn.Module) and hasattr(model, "get_decoder") else getattr(model, "_model", model)
+    inner = model
+    for _ in range(4):  # wrappers may lie in each other
+        if isinstance(inner, nn.Module) and hasattr(inner, "config") and hasattr(inner, "get_input_embeddings"):
+            break
+        inside = (getattr(inner, name, None) for name in _INSIDE)
+        inner = next((one for one in inside if isinstance(one, nn.Module)), inner)
     if not isinstance(inner, nn.Module):
-        raise TypeError(f"expected a Hugging Face model (or a wrapper with ._model), got {type(model).__name__}")
+        raise TypeError(
+            f"expected a Hugging Face model, or a wrapper that has one in {', '.join(_INSIDE)}; "
+            f"got {type(model).__name__}"
+        )
+    if not (hasattr(inner, "config") and hasattr(inner, "get_input_embeddings")):
+        raise TypeError(
+            f"{type(model).__name__} is no model of transformers; load it with AutoModelForCausalLM.from_pretrained"
+        )
     if next(inner.parameters()).is_meta:
         raise ValueError(f"the weights of {type(inner).__name__} are not loaded (meta device); nnsight: dispatch=True")
     return inner

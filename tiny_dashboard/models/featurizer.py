@@ -149,7 +149,14 @@ class Featurizer:
         Raises:
             ValueError: see `activations`.
         """
-        return Reading(self, list(ids), self.activations(ids))
+        x = self.activations(ids)
+        if broken := int((~torch.isfinite(x)).flatten(1).any(1).sum()):
+            names = " and ".join(type(model).__name__ for model in self.models)
+            raise ValueError(
+                f"{names} gives NaN or infinite activations at {broken} of {len(x)} tokens ({self.hook_point} of layer "
+                f"{self.layer}, in {self.models[-1].dtype}); load it in bfloat16 or float32, float16 overflows on some"
+            )
+        return Reading(self, list(ids), x)
 
     def generate(
         self,

@@ -36,7 +36,10 @@ class Database:
         if missing := _missing_bytes(path):
             raise ValueError(f"{path} is cut short: {missing:,} bytes of it are missing; copy or download it again")
         self._lock = threading.Lock()
-        uri = f"{path.resolve().as_uri()}?mode=ro"
+        # A database in WAL mode wants files beside it. Where there is no -wal, all is in the file, and reading it as
+        # one that nobody changes needs none: on read-only folders, and leaving no file beside somebody's own.
+        alone = not Path(f"{path}-wal").exists()
+        uri = f"{path.resolve().as_uri()}?mode=ro{'&immutable=1' if alone and _in_wal_mode(path) else ''}"
         self._connection = sqlite3.connect(uri, uri=True, check_same_thread=False, timeout=TIMEOUT)
         try:
             self.tables = self._read_tables()
@@ -91,6 +94,12 @@ def is_sqlite(path: Path) -> bool:
         return False
     with path.open("rb") as file:
         return file.read(len(HEADER)) == HEADER
+
+
+def _in_wal_mode(path: Path) -> bool:
+    """Whether the header says that changes are written ahead (sqlite.org/fileformat.html, section 1.3.3)."""
+    with path.open("rb") as file:
+        return file.read(20)[18:20] == b"\2\2"
 
 
 def _missing_bytes(path: Path) -> int:
