@@ -848,5 +848,10 @@ def test_one_infinite_value_hides_no_feature(tmp_path):
     page = dashboard.generate_html(3)
     assert 'title="left out: its activation is infinite">b</i>' in page and "2 examples" in page
     dashboard.export_to_html(tmp_path / "all.html", [3])
+    # The stored maximum may be the infinite value itself: it is then no scale, for these examples or for a text.
+    stored = OfflineFeatureCentricDashboard({3: [(float("inf"), ["a", "b"], [float("inf"), 2.0]), *rows[3]]}, None)
+    assert stored.max_acts[3] == 2.0
+    for mask in (True, False):
+        assert [p.tracks[0].scale for _, p in stored.read(3, scale="feature", mask_special=mask)] == [2.0] * 3
     arrays = {3: [(1.0, np.array(["a", "b"]), np.array([0.0, 1.0]))]}
     assert "<i>a</i>" in OfflineFeatureCentricDashboard(arrays, None).generate_html(3)

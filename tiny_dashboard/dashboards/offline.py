@@ -208,7 +208,7 @@ class OfflineDashboard:
             stats = self.stats(feature_idx)
             # The strongest example of all may not be among those shown.
             known_peaks = [*(e.max_activation for e in examples), (stats.max_activation if stats else None) or 0.0]
-            limit = max((float(peak) for peak in known_peaks if peak > 0), default=None)
+            limit = max((float(peak) for peak in known_peaks if 0 < peak < math.inf), default=None)
         bands = {e.quantile for e in examples if e.quantile is not None}
         passages = []
         for example in examples:
@@ -296,7 +296,7 @@ class OfflineDashboard:
     def _masked(self, example: Example) -> Example:
         known = _ids_or_pieces(example)
         kept = [float("nan") if t in self._special else a for t, a in zip(known, example.activations, strict=True)]
-        return example._replace(activations=kept, max_activation=float(np.nan_to_num(kept, nan=-np.inf).max(initial=0)))
+        return example._replace(activations=kept, max_activation=float(np.nan_to_num(kept, nan=0, posinf=0).max(initial=0)))
 
 
 class MaxActs(Mapping[int, float]):
@@ -308,9 +308,9 @@ class MaxActs(Mapping[int, float]):
     def __getitem__(self, feature: int) -> float:
         dashboard = self._dashboard()
         stats = dashboard.stats(feature)
-        if stats is not None and stats.max_activation is not None:
+        if stats is not None and stats.max_activation is not None and math.isfinite(stats.max_activation):
             return stats.max_activation
-        return max((e.max_activation for e in dashboard.examples(feature)), default=0.0)
+        return max((e.max_activation for e in dashboard.examples(feature) if e.max_activation < math.inf), default=0.0)
 
     def __contains__(self, feature: object) -> bool:
         return feature in self._dashboard().max_activation_examples
