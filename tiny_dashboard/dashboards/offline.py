@@ -296,7 +296,8 @@ class OfflineDashboard:
     def _masked(self, example: Example) -> Example:
         known = _ids_or_pieces(example)
         kept = [float("nan") if t in self._special else a for t, a in zip(known, example.activations, strict=True)]
-        return example._replace(activations=kept, max_activation=float(np.nan_to_num(kept, nan=0, posinf=0).max(initial=0)))
+        largest = float(np.nan_to_num(kept, nan=0, posinf=0).max(initial=0))
+        return example._replace(activations=kept, max_activation=largest)
 
 
 class MaxActs(Mapping[int, float]):
