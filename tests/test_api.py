@@ -255,7 +255,7 @@ def test_analyze(ask, bundle):
     assert answer["token_ids"] == bundle.tokenizer(TEXT)["input_ids"]
     assert answer["features"] == [12, 30, 3, 5, 6, 7] and answer["response"] == ""
     expected = bundle.featurizer.read(answer["token_ids"]).values(answer["features"]).numpy()
-    np.testing.assert_allclose(answer["activations"], expected, atol=1e-5)
+    np.testing.assert_allclose(answer["activations"], expected, rtol=1e-5, atol=1e-5)
 
 
 def test_analyze_as_a_chat_and_with_an_answer(ask):

@@ -57,7 +57,9 @@ def test_endpoints_answer_data(app_client, bundle, rich):
     analysis = app_client.predict(text=text, highlight_features=f"{rich}", api_name="/analyze")
     ids = bundle.tokenizer(text)["input_ids"]
     assert analysis["token_ids"] == ids
-    np.testing.assert_allclose(analysis["activations"], bundle.featurizer.read(ids).values([rich]), atol=1e-5)
+    np.testing.assert_allclose(
+        analysis["activations"], bundle.featurizer.read(ids).values([rich]), rtol=1e-5, atol=1e-5
+    )
     top = app_client.predict(text=text, k=3, api_name="/top_features")["features"]
     assert len(top) == 3 and top[0]["activation"] >= top[1]["activation"] >= top[2]["activation"]
 

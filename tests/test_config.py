@@ -117,7 +117,7 @@ def test_online_is_the_models_and_the_dictionary(folder):
         states = [m(torch.tensor([ids]), output_hidden_states=True).hidden_states[LAYER + 1][0] for m in pair]
     expected = dictionary.encode(torch.stack(states, 1))
     found = dashboard.compute(dashboard.encode("the cat and the dog"), range(N))
-    np.testing.assert_allclose(found, expected, atol=1e-4)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-4)
     assert found.any()
     assert dashboard.max_new_tokens == 3 and dashboard.max_activation(5) == 2.5
 

@@ -60,8 +60,10 @@ def test_activations_are_those_of_the_formula(bundle, dashboard):
     assert "".join(result.tokens) == "<s>" + TEXT and result.text == TEXT
     expected, _ = oracle(bundle, result.ids)
     assert result.features == features and (expected[:, features] > 0).any()
-    np.testing.assert_allclose(result.activations, expected[:, features], atol=1e-4)
-    np.testing.assert_allclose(dashboard.get_feature_activation(TEXT, (5, 9)), expected[:, [5, 9]], atol=1e-4)
+    np.testing.assert_allclose(result.activations, expected[:, features], rtol=1e-5, atol=1e-4)
+    np.testing.assert_allclose(
+        dashboard.get_feature_activation(TEXT, (5, 9)), expected[:, [5, 9]], rtol=1e-5, atol=1e-4
+    )
     data = data_of(parse(result.fragment))
     for name, (at, values) in zip(data["names"], data["passages"][0]["v"], strict=True):
         column = expected[:, int(name.removeprefix("feature "))]
@@ -78,7 +80,7 @@ def test_what_fires_most(bundle, dashboard):
     assert top.features == order.tolist()
     np.testing.assert_allclose(top.values, best[order], rtol=1e-4)
     assert top.positions == (expected[1:, order].argmax(0) + 1).tolist(), "BOS does not count"
-    np.testing.assert_allclose(top.token_values.numpy(), -np.sort(-expected, 1)[:, :5], atol=1e-4)
+    np.testing.assert_allclose(top.token_values.numpy(), -np.sort(-expected, 1)[:, :5], rtol=1e-5, atol=1e-4)
     assert dashboard.can_rank and dashboard.n_features == N_FEATURES
     chat = dashboard.top_features("hello<eot>hi there", 5, chat=True)
     encoded = dashboard.encode("hello<eot>hi there", chat=True)
@@ -92,8 +94,8 @@ def test_each_models_part(bundle, dashboard):
     feature = int(values.max(0).argmax())
     base, chat = dashboard.split_tracks(encoded, feature)
     assert (base.name, chat.name) == (f"feature {feature}, base", f"feature {feature}, chat")
-    np.testing.assert_allclose(base.array(), parts[:, feature, 0], atol=1e-4)
-    np.testing.assert_allclose(chat.array(), parts[:, feature, 1], atol=1e-4)
+    np.testing.assert_allclose(base.array(), parts[:, feature, 0], rtol=1e-5, atol=1e-4)
+    np.testing.assert_allclose(chat.array(), parts[:, feature, 1], rtol=1e-5, atol=1e-4)
     np.testing.assert_allclose(base.array() + chat.array(), values[:, feature], atol=1e-3)
     passage = dashboard.analyze_encoded(encoded, [feature]).passage
     drawn = passage_html(passage.__class__(passage.tokens, [base, chat]))
@@ -118,7 +120,7 @@ def test_chat_formatting(bundle, dashboard):
     assert "".join(result.tokens) == expected == "<|user|>hello</s><|assistant|>hi"
     special = [t for t, s in zip(result.tokens, result.passage.special, strict=True) if s]
     assert special == ["<|user|>", "</s>", "<|assistant|>"]
-    np.testing.assert_allclose(result.activations, oracle(bundle, result.ids)[0][:, [3, 4]], atol=1e-4)
+    np.testing.assert_allclose(result.activations, oracle(bundle, result.ids)[0][:, [3, 4]], rtol=1e-5, atol=1e-4)
 
 
 def generated(bundle, ids, n):
@@ -138,7 +140,7 @@ def test_an_answer_is_the_chat_models_and_is_analysed(bundle, dashboard, chat):
     read = bundle.tokenizer.decode(result.ids, skip_special_tokens=False)
     assert "".join(result.tokens) == read == ("" if chat else "<s>") + result.text
     assert result.text == prompt.text + result.response and result.response
-    np.testing.assert_allclose(result.activations, oracle(bundle, result.ids)[0][:, [3]], atol=1e-4)
+    np.testing.assert_allclose(result.activations, oracle(bundle, result.ids)[0][:, [3]], rtol=1e-5, atol=1e-4)
     assert dashboard.generate_model_response("The quick") == "The quick" + bundle.tokenizer.decode(
         generated(bundle, bundle.tokenizer("The quick")["input_ids"], 6)[
             len(bundle.tokenizer("The quick")["input_ids"]) :
@@ -257,7 +259,7 @@ def test_any_object_with_get_activations(bundle):
             1,
         )
     expected = torch.einsum("bld,ldf->bf", x, weights).relu()[:, [3, 9]]
-    np.testing.assert_allclose(result.activations, expected, atol=1e-4)
+    np.testing.assert_allclose(result.activations, expected, rtol=1e-5, atol=1e-4)
     assert len(dashboard.top_features(TEXT, 5).features) == 5 and dashboard.n_features is None
     with pytest.raises(TypeError, match="a split needs a dictionary of load_dictionary"):
         dashboard.split_tracks(dashboard.encode(TEXT), 3)
@@ -285,7 +287,7 @@ def test_an_sae_reads_one_model(bundle):
     result = dashboard.analyze(TEXT, [3, 9])
     with torch.no_grad():
         x = bundle.pair[0](torch.tensor([result.ids]), output_hidden_states=True).hidden_states[LAYER + 1][0]
-    np.testing.assert_allclose(result.activations, (x @ weights).relu()[:, [3, 9]], atol=1e-4)
+    np.testing.assert_allclose(result.activations, (x @ weights).relu()[:, [3, 9]], rtol=1e-5, atol=1e-4)
     assert dashboard.n_features == 20 and len(dashboard.top_features(TEXT, 4).features) == 4
     with pytest.raises(ValueError, match="reads 2 model"):
         SAEOnlineFeatureDashboard(bundle.pair[0], bundle.dictionary, LAYER, tokenizer=bundle.tokenizer)
@@ -318,7 +320,7 @@ def test_an_sae_of_a_checkpoint(bundle, tmp_path):
             x = bundle.pair[1](torch.tensor([result.ids]), output_hidden_states=True).hidden_states[LAYER + 1][0]
         pre = (x - bias) @ encoder.T
         codes = pre.relu() * (pre >= pre.topk(4).values[:, -1:])
-        np.testing.assert_allclose(result.activations, codes[:, [3, 9]], atol=1e-4)
+        np.testing.assert_allclose(result.activations, codes[:, [3, 9]], rtol=1e-5, atol=1e-4)
         content = codes[~torch.tensor(result.passage.special)]
         assert dashboard.top_features(TEXT, 3, chat=True).features == content.amax(0).topk(3).indices.tolist()
         with pytest.raises(ValueError, match="a crosscoder of two models"):

@@ -101,7 +101,7 @@ def test_loaded_crosscoder_encodes_as_the_formula_says():
     expected = values * (values > t["threshold"])
     found = load_dictionary(BUNDLE / "crosscoder", device="cpu").encode(torch.tensor(x, dtype=torch.float32))
     assert (expected > 0).sum() > 50
-    np.testing.assert_allclose(found, expected, atol=1e-4)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-4)
 
 
 @pytest.mark.parametrize("feature", [0, 777, 2047])

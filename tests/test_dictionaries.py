@@ -55,7 +55,7 @@ def test_crosscoder(tmp_path, kind, normalised, batch_topk, layout):
     assert (dictionary.n_models, dictionary.d_model, dictionary.n_features) == (L, W, N)
     assert dictionary.family == ("BatchTopKCrossCoder" if batch_topk else "CrossCoder")
     np.testing.assert_allclose(
-        dictionary.get_activations(torch.tensor(x), select_features=[4, 2]), expected[:, [4, 2]], atol=1e-5
+        dictionary.get_activations(torch.tensor(x), select_features=[4, 2]), expected[:, [4, 2]], rtol=1e-5, atol=1e-5
     )
     np.testing.assert_allclose(dictionary.decoder([5, 1]), t["decoder.weight"].transpose(1, 0, 2)[[5, 1]])
     np.testing.assert_allclose(dictionary.decoder_norms(), np.sqrt((t["decoder.weight"] ** 2).sum(-1)).T, rtol=1e-5)
@@ -173,7 +173,7 @@ def test_rows_alone_are_read(tmp_path, name):
     x = draw(5, L, W)
     clean = t | {"encoder.weight": np.nan_to_num(t["encoder.weight"])}
     expected = crosscoder_expected(clean, x, "CROSSCODER")[:, [8, 6]]
-    np.testing.assert_allclose(dictionary.encode(torch.tensor(x), [8, 6]), expected, atol=1e-5)
+    np.testing.assert_allclose(dictionary.encode(torch.tensor(x), [8, 6]), expected, rtol=1e-5, atol=1e-5)
     for features in ([7], None):
         with pytest.raises(ValueError, match="'encoder.weight' holds NaN"):
             dictionary.encode(torch.tensor(x), features)

@@ -48,7 +48,9 @@ def check(source, x, expected, **options):
     ):  # as a large file: rows are read when asked for
         fresh = load_dictionary(source, device="cpu", **options)
     for chosen in ([7], [3, 0, 3, 10], list(range(dictionary.n_features)), []):
-        np.testing.assert_allclose(fresh.encode(torch.as_tensor(x), chosen).numpy(), expected[..., chosen], atol=1e-5)
+        np.testing.assert_allclose(
+            fresh.encode(torch.as_tensor(x), chosen).numpy(), expected[..., chosen], rtol=1e-5, atol=1e-5
+        )
     torch.testing.assert_close(fresh.to("cpu").encode(torch.as_tensor(x)), full)
     return dictionary
 
