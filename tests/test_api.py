@@ -21,7 +21,8 @@ from tiny_dashboard import (
     OfflineFeatureCentricDashboard,
     OnlineFeatureCentricDashboard,
 )
-from tiny_dashboard.app.api import MAX_EXAMPLES, MAX_FEATURES, MAX_TOP, Endpoints, bounded, whole_number
+from tiny_dashboard.app.api import Endpoints
+from tiny_dashboard.app.served import MAX_EXAMPLES, MAX_FEATURES, MAX_TOP, bounded, whole_number
 from tiny_dashboard.core.statistics import COLUMNS, PAGE
 
 TEXT = "The quick brown fox"

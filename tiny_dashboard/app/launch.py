@@ -11,11 +11,12 @@ from typing import Any
 
 import gradio as gr
 
-from tiny_dashboard.app.api import Endpoints, bounded, whole_number
+from tiny_dashboard.app.api import Endpoints
 from tiny_dashboard.app.components import KEYS, endpoint, explain, note, url_js
 from tiny_dashboard.app.loading import Loading
 from tiny_dashboard.app.offline_tab import OfflineTab
 from tiny_dashboard.app.online_tab import OnlineTab
+from tiny_dashboard.app.served import bounded, whole_number
 from tiny_dashboard.app.theme import theme
 from tiny_dashboard.config import DashboardConfig
 from tiny_dashboard.core.highlight import plain_text
@@ -262,9 +263,7 @@ def _parts(config: DashboardConfig, patient: bool, gpu: Any) -> tuple[Any, Any]:
 def _in_background(online: Online) -> Loading[OnlineDashboard]:
     """The dashboard, once it is there."""
     if isinstance(online, OnlineDashboard):
-        here = online
-        later: Loading[OnlineDashboard] = Loading(lambda: here)
-    else:
-        later = online if isinstance(online, Loading) else Loading(online)
+        return Loading.of(online)
+    later = online if isinstance(online, Loading) else Loading(online)
     later.start()
     return later

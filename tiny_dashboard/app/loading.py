@@ -27,6 +27,14 @@ class Loading(Generic[T]):
         self._failures, self._again = 0, 0.0
         self._lock = Lock()
 
+    @classmethod
+    def of(cls, value: T) -> Loading[T]:
+        """What is there already: nothing is made, and no thread starts."""
+        there = cls(lambda: value)
+        there._future = Future()
+        there._future.set_result(value)
+        return there
+
     def start(self) -> Future[T]:
         """Begin, where nothing is there or under way, and no failure was just now."""
         with self._lock:

@@ -10,8 +10,9 @@ from typing import Any
 
 import gradio as gr
 
-from tiny_dashboard.app.api import MAX_EXAMPLES, Endpoints, bounded, whole_number
+from tiny_dashboard.app.api import Endpoints
 from tiny_dashboard.app.components import explain, note, save_js, token_view, url_js
+from tiny_dashboard.app.served import MAX_EXAMPLES, bounded, whole_number
 from tiny_dashboard.core.card import no_examples
 from tiny_dashboard.core.highlight import COLORS, plain_text
 from tiny_dashboard.core.statistics import Column

@@ -10,8 +10,8 @@ from typing import Any
 import gradio as gr
 import numpy as np
 
-from tiny_dashboard.app.api import Endpoints, bounded
 from tiny_dashboard.app.components import explain, note, save_js, token_view, url_js
+from tiny_dashboard.app.served import Served, bounded
 from tiny_dashboard.core.highlight import COLORS, Track, format_number, hex_color, passage_html, plain_text
 from tiny_dashboard.core.prompts import EncodedText
 from tiny_dashboard.core.text import parse_features
@@ -31,16 +31,14 @@ class OnlineTab:
     A person's last text stands in a `gr.State`, as plain data: `{"encoded": …, "top": …}`.
 
     Args:
-        endpoints: what is asked.
+        served: what is asked.
         text: the text to start with.
         max_new_tokens: the most that may be generated at once.
         has_offline: a feature's number opens its examples.
     """
 
-    def __init__(
-        self, endpoints: Endpoints, text: str = "", max_new_tokens: int = 128, *, has_offline: bool = False
-    ) -> None:
-        self._ask = endpoints
+    def __init__(self, served: Served, text: str = "", max_new_tokens: int = 128, *, has_offline: bool = False) -> None:
+        self._ask = served
         self._max_new_tokens = max_new_tokens
         self._has_offline = has_offline
         self.state = gr.State({})

@@ -1,0 +1,197 @@
+"""What the app serves: an offline and an online dashboard, each once it is there, and what is known from both.
+
+Also the checks of what comes from a client, and the plain data that goes to one.
+"""
+
+from __future__ import annotations
+
+import math
+from concurrent.futures import Future
+from typing import Any
+
+import numpy as np
+
+from tiny_dashboard.app.loading import Loading
+from tiny_dashboard.core.prompts import EncodedText
+from tiny_dashboard.core.statistics import FeatureStats
+from tiny_dashboard.core.text import parse_features
+from tiny_dashboard.dashboards.offline import OfflineDashboard
+from tiny_dashboard.dashboards.online import Analysis, OnlineDashboard
+
+MAX_EXAMPLES = 200
+MAX_FEATURES = 64  # computed in one request
+MAX_TOP = 200
+_WAIT = 600  # seconds that a request waits for models that are still loading
+
+
+class Served:
+    """One offline and one online dashboard, as the tabs and the API ask them.
+
+    Args:
+        offline: where it may not be there yet, a `Loading`; None where no examples are configured.
+        online: a `Loading` or a future, since models take time to load; None where no dictionary is configured.
+        max_text: characters of text in one request.
+    """
+
+    def __init__(
+        self,
+        offline: OfflineDashboard | Loading[OfflineDashboard] | None,
+        online: Future[OnlineDashboard] | Loading[OnlineDashboard] | None,
+        max_text: int = 20_000,
+    ) -> None:
+        self._offline = offline
+        self._online = online
+        self._max_text = max_text
+
+    @property
+    def offline(self) -> OfflineDashboard:
+        """The offline dashboard.
+
+        Raises:
+            ValueError: none is configured.
+            OSError, ValueError: it cannot be opened now; it is tried again when asked for later.
+        """
+        if self._offline is None:
+            raise ValueError("no examples are configured; start with --examples SRC, or set examples in dashboard.toml")
+        return self._offline.result(_WAIT) if isinstance(self._offline, Loading) else self._offline
+
+    @property
+    def online(self) -> OnlineDashboard:
+        """The online dashboard, once it is loaded.
+
+        Raises:
+            ValueError: none is configured, it is still loading, or it failed to load; that is tried again later.
+        """
+        if self._online is None:
+            raise ValueError(
+                "no model is configured; start with --model M --dictionary SRC, or set them in dashboard.toml"
+            )
+        try:
+            return self._online.result(_WAIT)
+        except TimeoutError as error:
+            raise ValueError("the models are still loading; ask again in a moment") from error
+        except Exception as error:
+            raise ValueError(f"the models did not load: {error}") from error
+
+    def encode(self, text: str, *, chat: bool = False, generation_prompt: bool = False) -> EncodedText:
+        """Tokenise a text of bounded length."""
+        if not isinstance(text, str):
+            raise ValueError(f"the text is {type(text).__name__}, not a string")
+        if len(text) > self._max_text:
+            raise ValueError(f"the text has {len(text)} characters; at most {self._max_text} are analysed at once")
+        return self.online.encode(text, chat=true_or_false(chat, "chat"), generation_prompt=generation_prompt)
+
+    def analysis(
+        self,
+        encoded: EncodedText,
+        highlight: str = "",
+        tooltip: str = "",
+        *,
+        max_act: Any = "",
+        **how: Any,
+    ) -> Analysis:
+        """`analyze_encoded` with what people type: feature lists, and a scale that may be empty."""
+        n_features = self.online.n_features
+        chosen = [parse_features(features, n_features) for features in (highlight, tooltip)]
+        if sum(map(len, chosen)) > MAX_FEATURES:
+            raise ValueError(f"{sum(map(len, chosen))} features are asked for; at most {MAX_FEATURES} at once")
+        scale = max_act.strip() if isinstance(max_act, str) else max_act
+        return self.online.analyze_encoded(encoded, *chosen, max_act=scale, **how)
+
+    def top(self, encoded: EncodedText, k: int = 20) -> dict[str, Any]:
+        """What fires over a text and at each of its tokens, with the labels that the examples know."""
+        online = self.online
+        if not online.can_rank:
+            raise ValueError("this dashboard computes chosen features only; name them")
+        found = online.top_encoded(encoded, k)
+        texts = online.texts(encoded.ids)
+        over_text = [
+            {"feature": f, "label": self.label(f), "activation": plain(v), "position": p, "token": texts[p]}
+            for f, v, p in zip(found.features, found.values, found.positions, strict=True)
+        ]
+        return {
+            "over_text": over_text,
+            "token_features": found.token_features.tolist(),
+            "token_values": found.token_values.tolist(),
+        }
+
+    def stats(self, feature: int) -> FeatureStats | None:
+        """What is known of a feature: from the examples, and from the decoder once the models are loaded."""
+        stats = self.offline.stats(feature) if self._offline is not None else None
+        decoder = self.decoder
+        if decoder is None or (stats is not None and stats.top_logits) or feature >= decoder.dictionary.n_features:
+            return stats
+        return decoder.stats(stats or FeatureStats(feature))
+
+    @property
+    def decoder(self) -> Any:
+        """The decoder side, where models and dictionary are loaded by now; else None."""
+        loaded = self._online is not None and self._online.done() and self._online.exception() is None
+        return self.online.decoder if loaded else None
+
+    def label(self, feature: int) -> str:
+        """A feature's label, else the tokens that it fires on most, "" where the examples know neither."""
+        try:
+            stats = self.offline.stats(feature) if self._offline is not None else None
+        except OSError:  # a text is worth showing without labels too
+            return ""
+        return json_data(stats.name) if stats else ""
+
+
+def whole_number(value: Any, name: str) -> int:
+    """A whole number from a client: an int, a float without a fraction, or digits.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    try:
+        if isinstance(value, (bool, float)):
+            raise ValueError
+        return int(str(value).strip()[:400])
+    except ValueError:
+        raise ValueError(f"{name} is {str(value)[:80]!r}; give a whole number") from None
+
+
+def bounded(value: Any, name: str, low: int, high: int) -> int:
+    """A whole number from a client in `low..high`.
+
+    Raises:
+        ValueError: it is not.
+    """
+    number = whole_number(value, name)
+    if not low <= number <= high:
+        raise ValueError(f"{name} is {number}; it must be from {low} to {high}")
+    return number
+
+
+def true_or_false(value: Any, name: str) -> bool:
+    """A JSON boolean from a client, or the 0 or 1 that stands for it; a text is none, since "false" would be true.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if value not in (0, 1):
+        raise ValueError(f"{name} is {repr(value)[:80]}; give true or false")
+    return bool(value)
+
+
+def plain(value: float | None) -> float | None:
+    """JSON has no NaN."""
+    return None if value is None or not math.isfinite(value) else float(value)
+
+
+def json_data(value: Any) -> Any:
+    """Plain data for JSON, which has no NaN, and whose text is UTF-8: no halves of surrogate pairs."""
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, dict):
+        return {key: json_data(item) for key, item in value.items()}
+    if isinstance(value, np.ndarray):
+        return json_data(value.tolist())
+    if isinstance(value, (list, tuple)):
+        return [json_data(item) for item in value]
+    if isinstance(value, np.generic):
+        return json_data(value.item())
+    return plain(value) if isinstance(value, float) else value
