@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from tests.helpers.bundle import BARE_FEATURE, DEAD, HOSTILE_FEATURE, N_FEATURES, make_model
 from tests.helpers.colors import alpha_of
 from tests.helpers.hostile import ANY_TEXT, HOSTILE, shown
-from tests.helpers.html_tree import data_of, parse, passages_of, tokens_of
+from tests.helpers.html_tree import data_of, ids_of, parse, passages_of, tokens_of
 from tests.helpers.tokenizers import byte_level, slow_byte_level, wordpiece
 from tiny_dashboard import (
     AbstractOnlineFeatureCentricDashboard,
@@ -99,7 +99,7 @@ def test_token_ids_are_read_by_the_tokenizer():
         dashboard = offline({1: [Example(1.0, [], values, kept)]}, tokenizer)
         html = dashboard.generate_html(1)
         assert texts_of(html) == ["été\tnaïve"]
-        assert data_of(tree_of(html))["passages"][0]["id"].split() == list(map(str, ids))
+        assert ids_of(data_of(tree_of(html))["passages"][0]) == ids
         assert dashboard.ids_of(dashboard.examples(1)[0]) == (ids, [False] * len(ids))
     with pytest.raises(ValueError, match="token ids can be read only with their tokenizer"):
         offline({1: [Example(1.0, [], values, ids)]}).generate_html(1)

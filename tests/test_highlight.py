@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from tests.helpers.colors import alpha_of, contrast_on, rgb
 from tests.helpers.hostile import ANY_TEXT, shown
-from tests.helpers.html_tree import data_of, parse, passages_of, tokens_of
+from tests.helpers.html_tree import data_of, ids_of, parse, passages_of, tokens_of
 from tiny_dashboard.core import highlight
 from tiny_dashboard.core.concordance import examples_html, share_scale
 from tiny_dashboard.core.highlight import (
@@ -129,7 +129,10 @@ def test_the_data_of_the_tooltip_travels_once():
     assert data["colors"] == [COLORS[0], ""]
     (own,) = data["passages"]
     assert own["v"] == [[[2], [0.1235]], [[1, 2], [-2, 1e-9]]]
-    assert own["id"].split() == ["7", "65535", "0"]
+    assert ids_of(own) == [7, 65535, 0]
+    for ids in ([1 << 16, 5, 0], [-1, 2, 3], [1, 2, 1 << 24]):
+        (own,) = data_of(parse(passage_html(Passage(["a", "b", "c"], ids=ids))))["passages"]
+        assert ids_of(own) == ids
     assert "x" not in own
     assert "NaN" not in html
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.helpers.colors import alpha_of
 from tests.helpers.hostile import HOSTILE, shown
-from tests.helpers.html_tree import data_of, parse, passages_of, tokens_of
+from tests.helpers.html_tree import data_of, ids_of, parse, passages_of, tokens_of
 from tests.helpers.tokenizers import byte_level, sentencepiece
 from tiny_dashboard import activation_visualization
 from tiny_dashboard.core.highlight import COLORS, Html, max_alpha
@@ -111,7 +111,7 @@ def test_ids_and_pieces_are_read_by_the_tokenizer():
     for tokens in (ids, torch.tensor(ids), np.array(ids)):
         _, data, tree = look(tokens, values, tokenizer)
         assert passages_of(tree)[0].text == text
-        assert data["passages"][0]["id"].split() == list(map(str, ids))
+        assert ids_of(data["passages"][0]) == ids
     pieces = tokenizer.convert_ids_to_tokens(ids)
     for given_tokenizer in (tokenizer, None):
         _, data, tree = look(pieces, values, given_tokenizer)

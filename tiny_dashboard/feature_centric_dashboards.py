@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
+from tiny_dashboard.core.highlight import plain_text
 from tiny_dashboard.dashboards.offline import OfflineDashboard
 from tiny_dashboard.dashboards.online import Analysis, FunctionDashboard, OnlineDashboard
 
@@ -15,6 +17,16 @@ __all__ = [
 ]
 
 
+# The app's frame has another address than the notebook, whose theme it cannot see by itself.
+_FOLLOW_THEME = """<script>(() => {
+  const { dataset, classList } = document.body;
+  const dark = dataset.jpThemeLight === "false" || classList.contains("vscode-dark");
+  if (!dark && dataset.jpThemeLight !== "true" && !classList.contains("vscode-light")) return;
+  const theme = dark ? "dark" : "light";
+  for (const frame of document.querySelectorAll('iframe[src="URL"]')) frame.src += `?__theme=${theme}`;
+})()</script>"""
+
+
 class Displayed:
     """What a dashboard gains above the app."""
 
@@ -24,7 +36,21 @@ class Displayed:
         """Show the live dashboard, in a notebook or in a browser; the running app is kept on `.app`."""
         from tiny_dashboard.app.launch import launch  # the dashboards work where gradio is not installed
 
-        self.app = launch(self)
+        self.app = launch(self, height=800)
+        if "IPython" in sys.modules and sys.modules["IPython"].get_ipython() is not None and not self.app.share:
+            from IPython.display import HTML, display
+
+            display(HTML(_FOLLOW_THEME.replace("URL", self.app.local_url)))
+
+    def _repr_html_(self) -> str:
+        offline = isinstance(self, OfflineDashboard)
+        size = None if offline else getattr(self, "n_features", None)
+        about = getattr(self, "about", f"{size:,} features" if size else "")
+        call = "generate_html(feature)" if offline else "analyze(text, feature)"
+        shows = "shows one" if offline else "shows a text"
+        name = f"<strong>{type(self).__name__}</strong>"
+        facts = f" · {plain_text(about)}" if about else ""
+        return f"<p>{name}{facts}<br><code>.{call}</code> {shows}, <code>.display()</code> opens the dashboard</p>"
 
 
 class OfflineFeatureCentricDashboard(Displayed, OfflineDashboard):  # noqa: D101

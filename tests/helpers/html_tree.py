@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from base64 import b64decode
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 
@@ -94,3 +95,11 @@ def passages_of(tree: Node) -> list[Node]:
 
 def tokens_of(node: Node) -> list[Node]:
     return node.all("i")
+
+
+def ids_of(passage: dict) -> list[int]:
+    """The token ids of a passage's data."""
+    if not passage["id"].startswith("="):
+        return [int(i) for i in passage["id"].split()]
+    size, packed = int(passage["id"][1]), b64decode(passage["id"][2:])
+    return [int.from_bytes(packed[at : at + size], "little") for at in range(0, len(packed), size)]

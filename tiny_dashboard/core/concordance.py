@@ -47,7 +47,7 @@ def examples_html(
     for passage in passages:
         inks = inks_of(passage)
         parts, values = tokens_html(passage, inks)
-        peak = _peak(passage, inks)
+        peak = peak_of(passage, inks)
         about = f' title="{plain_text(passage.group_title)}"' if passage.group_title else ""
         heading = f'<h4 class="td-group"{about}>{plain_text(passage.group)}</h4>' if passage.group != group else ""
         group = passage.group
@@ -67,7 +67,8 @@ def examples_html(
     return root_html(body, data, passages, title, bar, view=view)
 
 
-def _peak(passage: Passage, inks: list[Ink]) -> int:
+def peak_of(passage: Passage, inks: list[Ink]) -> int:
+    """The position that a passage is aligned on."""
     n = len(passage.tokens)
     if passage.peak is not None:
         if not 0 <= passage.peak < n:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from base64 import b64encode
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -31,13 +32,13 @@ MIN_CONTRAST = 4.5  # WCAG 2.2, level AA
 SURROUNDINGS = (("#1f2937", "#ffffff"), ("#e5e7eb", "#18191b"))
 
 # Characters with no glyph of their own, or that would reorder or break the text around them.
-_UNSEEN = re.compile(
+UNSEEN = re.compile(
     "[\\x00-\\x09\\x0b-\\x1f\\x7f-\\x9f\\xad\\u061c\\u200b\\u200e\\u200f\\u2028-\\u202e\\u2060-\\u206f\\ufeff"
     "\\ufff9-\\ufffb\\ufffe\\uffff\\ud800-\\udfff]"
 )
 _UNHTML = re.compile("[\\x00\\ud800-\\udfff]")  # what a page in UTF-8 cannot hold
 _BETWEEN = "\ufffc"  # "object replacement character", which stands for nothing by itself
-_MARKS = {"\t": "⇥", "\r": "␍"}
+MARKS = {"\t": "⇥", "\r": "␍"}
 _COLOR = re.compile(r"#[0-9a-fA-F]{6}")
 # A gap this short is shown: the line that folds it would be as long.
 _SHORTEST_FOLD = 8
@@ -139,9 +140,6 @@ def passage_html(passage: Passage, *, window: int | None = None, title: str = ""
         window: fold what is farther than this many tokens from every highlighted value; None folds nothing.
         title: a heading, as plain text.
         legend: show the scale above the text.
-
-    Returns:
-        A fragment: `<div class="td">…</div>`.
     """
     inks = inks_of(passage)
     active = sorted({p for ink in inks for p in ink.shown})
@@ -215,14 +213,12 @@ def _ink(track: Track, place: int) -> Ink:
     shown = dict(zip(at.tolist(), values[at].tolist(), strict=True))
     most = max([0.0, *shown.values()]), -min([0.0, *shown.values()])
     ends = float(track.scale or most[0]), float(track.scale or most[1])
-    strongest = [255 * max_alpha(color) for color in colors]
-    shades = {}
-    for position, value in shown.items():
-        below = value < 0
-        strength = min(abs(value), ends[below]) / ends[below]
+    shades = dict.fromkeys(shown, "")
+    for color, end, which in zip(colors, ends, (values[at] > 0, values[at] < 0), strict=True):
         # A faint floor: what fires at all can be seen.
-        alpha = max(1, round(strongest[below] * (0.06 + 0.94 * strength)))
-        shades[position] = f"{colors[below]}{alpha:02x}"
+        strength = 0.06 + 0.94 * (np.minimum(np.abs(values[at][which]), end) / (end or 1))
+        alphas = np.maximum(1, np.rint(255 * max_alpha(color) * strength)).astype(int).tolist()
+        shades |= {p: f"{color}{alpha:02x}" for p, alpha in zip(at[which].tolist(), alphas, strict=True)}
     return Ink(track, values, shown, shades, colors, ends, most)
 
 
@@ -243,7 +239,7 @@ def tokens_html(passage: Passage, inks: list[Ink]) -> tuple[list[str], dict[str,
         ids = _list(passage.ids)
         if len(ids) != n:
             raise ValueError(f"{len(ids)} token ids for {n} tokens; give one for each token")
-        data["id"] = " ".join(map(str, ids))  # one string is cheaper to write and to parse than a list
+        data["id"] = _packed(ids)
     text = _BETWEEN.join(passage.tokens)
     # Made as one string: a call for each token would be most of the cost.
     parts = f"<i>{_escape(text)}</i>".replace(_BETWEEN, f"</i>{_BETWEEN}<i>").split(_BETWEEN)
@@ -267,6 +263,15 @@ def tokens_html(passage: Passage, inks: list[Ink]) -> tuple[list[str], dict[str,
     return parts, data
 
 
+def _packed(ids: Sequence[int]) -> str:
+    """Ids as base64 of three bytes each, the low one first, or of two where that holds all: shorter than digits."""
+    if not ids or min(ids) < 0 or max(ids) >= 1 << 24:
+        return " ".join(map(str, ids))
+    size = 2 if max(ids) < 1 << 16 else 3
+    kept = np.array(ids, dtype="<u4").view(np.uint8).reshape(-1, 4)[:, :size]
+    return f"={size}{b64encode(kept.tobytes()).decode()}"
+
+
 def _marks(inks: list[Ink]) -> Iterator[tuple[int, str, str]]:
     """Position, CSS background and title of each coloured token; of two tracks the first takes the upper band."""
     if len(inks) == 1:
@@ -283,14 +288,14 @@ def _escape(text: str) -> str:
     """Plain text as HTML with the same text content, where characters without a glyph can be shown."""
     html = escape(text, quote=False)
     # That a text is surely free of unseen characters is told several times faster than by the pattern.
-    return (html if text.replace("\n", "").isprintable() else _UNSEEN.sub(_mark, html)).replace("\n", "<b>\n</b>")
+    return (html if text.replace("\n", "").isprintable() else UNSEEN.sub(_mark, html)).replace("\n", "<b>\n</b>")
 
 
 def _mark(match: re.Match[str]) -> str:
     char = match[0]
     held = "&#13;" if char == "\r" else "\ufffd" if _UNHTML.match(char) else char
     # <bdi> ends the reach of a direction mark by itself, with or without a style sheet.
-    return f'<bdi data-x="{_MARKS.get(char) or f"U+{ord(char):04X}"}">{held}</bdi>'
+    return f'<bdi data-x="{MARKS.get(char) or f"U+{ord(char):04X}"}">{held}</bdi>'
 
 
 def folded(parts: list[str], start: int, end: int, near: Sequence[int], window: int | None) -> str:
@@ -310,12 +315,7 @@ def folded(parts: list[str], start: int, end: int, near: Sequence[int], window: 
 
 
 def legend_of(all_inks: Iterable[list[Ink]], *, named: bool) -> str:
-    """The scale of each highlighted track, below zero to the left; passages with their own are said to have them.
-
-    Args:
-        all_inks: of each passage.
-        named: name a track that is the only one, too.
-    """
+    """The scale of each highlighted track, below zero to the left; `named` names a track that is the only one, too."""
     ends: dict[str, list[Ink]] = {}
     for inks in all_inks:
         for ink in inks:
@@ -376,7 +376,7 @@ def root_html(
 
 def plain_text(text: str) -> str:
     """Plain text as HTML, for labels: what cannot be shown becomes a replacement character."""
-    return escape(_UNSEEN.sub(lambda m: " " if m[0] in "\t\r" else "\ufffd", str(text).replace("\n", " ")))
+    return escape(UNSEEN.sub(lambda m: " " if m[0] in "\t\r" else "\ufffd", str(text).replace("\n", " ")))
 
 
 def _list(values: Any) -> list[Any]:

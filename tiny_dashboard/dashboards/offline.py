@@ -14,6 +14,7 @@ import numpy as np
 from tiny_dashboard.core.card import PANELS, CardInfo, Panel, card_html
 from tiny_dashboard.core.concordance import examples_html, share_scale
 from tiny_dashboard.core.examples import Example, ExampleSource, SourceInfo, check_example, check_feature, stored_tokens
+from tiny_dashboard.core.figure import figure
 from tiny_dashboard.core.files import write_text
 from tiny_dashboard.core.highlight import Color, Html, Passage, Track
 from tiny_dashboard.core.prompts import special_ids
@@ -233,6 +234,21 @@ class OfflineDashboard:
     def fragment(self, feature_idx: int, *, window_size: int | None = None, view: str = "lines", **how: Any) -> Html:
         """The examples as an HTML fragment; `how` goes to `read`."""
         return self.draw([passage for _, passage in self.read(feature_idx, **how)], window_size, view=view)
+
+    def figure(
+        self,
+        feature_idx: int,
+        kind: str = "svg",
+        *,
+        max_examples: int | None = None,
+        scale: str | float = "feature",
+        mask_special: bool = False,
+        color: Color | None = None,
+        **look: Any,
+    ) -> str:
+        """The examples as a figure for a paper, "svg" or "latex"; `look` goes to `core.figure.figure`."""
+        how: Any = {"max_examples": max_examples, "scale": scale, "mask_special": mask_special, "color": color}
+        return figure([passage for _, passage in self.read(feature_idx, **how)], kind, **look)
 
     def draw(self, passages: Sequence[Passage], window_size: int | None = None, *, view: str = "lines") -> Html:
         """Examples that were read, as an HTML fragment."""

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from tiny_dashboard.core.figure import figure
 from tiny_dashboard.core.files import write_text
 from tiny_dashboard.core.highlight import COLORS, Color, Html, Passage, Track, passage_html
 from tiny_dashboard.core.prompts import EncodedText, encode_text, special_ids
@@ -59,6 +60,10 @@ class Analysis:
         """The highlighted text as a whole self-contained page."""
         shown = ", ".join(track.name for track in self.passage.tracks if track.highlighted)
         return page(passage_html(self.passage, window=self.window_size, title=shown), title=shown, **assets())
+
+    def figure(self, kind: str = "svg", *, view: str = "text", **look: Any) -> str:
+        """The highlighted text as a figure for a paper, "svg" or "latex"; `look` goes to `core.figure.figure`."""
+        return figure([self.passage], kind, view=view, **look)
 
     def _repr_html_(self) -> str:
         return self.html._repr_html_()

@@ -22,6 +22,12 @@ function tinyDashboard(host, emit) {
     return parsed.get(root).data;
   };
   const tokensOf = (passage) => [...passage.querySelectorAll("i")];
+  // "=", 2 or 3, and so many bytes for each id, the low one first, in base64; or digits with spaces between them.
+  const idAt = (ids, position) => {
+    if (ids[0] !== "=") return Number(ids.split(" ")[position]);
+    const size = Number(ids[1]), bytes = atob(ids.slice(2)).slice(position * size, position * size + size);
+    return [...bytes].reduceRight((id, byte) => id * 256 + byte.charCodeAt(0), 0);
+  };
   const describe = (token) => {
     const passage = token.closest(".td-p"), root = token.closest(".td"), data = dataOf(root);
     const index = [...root.querySelectorAll(".td-p")].indexOf(passage), own = data.passages[index] || { v: [] };
@@ -30,7 +36,7 @@ function tinyDashboard(host, emit) {
       const found = at.indexOf(position);
       return found < 0 ? [] : [{ name: data.names[track], color: data.colors[track], value: value[found] }];
     });
-    return { passage: index, position, id: own.id ? Number(own.id.split(" ")[position]) : null, text: own.x?.[position] ?? token.textContent, chip, values };
+    return { passage: index, position, id: own.id ? idAt(own.id, position) : null, text: own.x?.[position] ?? token.textContent, chip, values };
   };
   const visible = (text) => text.replace(/ /g, "␣").replace(/\n/g, "↵").replace(/\t/g, "⇥").replace(/\r/g, "␍");
 

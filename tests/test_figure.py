@@ -1,0 +1,93 @@
+"""Figures for papers: exact text, colours that can be told, and a snippet that plain pdflatex compiles."""
+
+import re
+import shutil
+import subprocess
+from xml.etree import ElementTree
+
+import pytest
+from hypothesis import given, settings
+
+from tests.helpers.hostile import ANY_TEXT, HOSTILE
+from tiny_dashboard import OfflineFeatureCentricDashboard
+from tiny_dashboard.core.figure import figure
+from tiny_dashboard.core.highlight import Passage, Track
+from tiny_dashboard.demo import FOLDER
+
+NAN = float("nan")
+TRACK = "{http://www.w3.org/2000/svg}"
+ODD = [
+    r"\end{x} 100% $x_1^2$ #a & {b} ~",
+    "\n",
+    "\tif a<b:",
+    " \"q\" 's' `t` -- --- <<",
+    " é«ß» — “x”",
+    "日本",
+    "Привет",
+    "😀",
+    "\u200b",
+]
+
+
+def texts(svg):
+    return ["".join(node.itertext()) for node in ElementTree.fromstring(svg).iter(f"{TRACK}text")]
+
+
+def test_the_peaks_stand_under_each_other_and_the_text_is_exact():
+    rows = [
+        Passage(["The", " cat", " <sat>"], [Track("f", [0, 2.0, 0.5])]),
+        Passage(["A b", " cat"], [Track("f", [0, 1])]),
+    ]
+    svg = figure(rows, title="feature <7>")
+    assert texts(svg)[:5] == ["feature <7>", "2.00", "The cat <sat>", "1.00", "A b cat"]
+    starts = re.findall(r'<tspan x="([\d.]+)"[^>]*> cat<', svg)
+    assert len(starts) == 2 and len(set(starts)) == 1
+    assert "each example's own maximum" in "".join(texts(svg)) and svg._repr_svg_() == svg
+    fills = re.findall(r'<rect x="[^>]*height="11.20" fill="(#\w{6})"', svg)
+    assert len(fills) == 3 and len(set(fills)) == 2, "one shade for both maxima, a fainter one"
+
+
+def test_a_text_is_broken_into_lines_of_the_width_and_nothing_is_lost():
+    tokens = [f" word{i}" for i in range(80)] + ["\n"] + ["x" * 9] * 30
+    svg = figure([Passage(tokens, [Track("a", [1.0] * 111), Track("b", [NAN] + [-2.0] * 110)])], view="text", width=240)
+    assert "".join(texts(svg)[:-4]) == "".join(tokens).replace("\n", "↵")
+    reach = [float(x) + float(w) for x, w in re.findall(r'<tspan x="([\d.]+)"[^>]*textLength="([\d.]+)"', svg)]
+    assert max(reach) <= 240.01
+
+
+@settings(max_examples=60, deadline=None)
+@given(ANY_TEXT)
+def test_any_text_is_inert(text):
+    for view in ("lines", "text"):
+        tree = ElementTree.fromstring(figure([Passage([text, text], [Track(text, [1.0, NAN])])], view=view, title=text))
+        assert {node.tag.removeprefix(TRACK) for node in tree.iter()} <= {"svg", "title", "rect", "text", "tspan"}
+
+
+def test_what_cannot_be_drawn_is_said():
+    for wrong in ({"kind": "png"}, {"view": "x"}, {"width": 10}):
+        with pytest.raises(ValueError, match="figure"):
+            figure([Passage(["a"], [Track("f", [1.0])])], **wrong)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not shutil.which("pdflatex"), reason="there is no pdflatex here (Debian: texlive-latex-recommended)"
+)
+def test_plain_pdflatex_compiles_it(tmp_path):
+    tokens = [*ODD, *HOSTILE]
+    values = [float(i % 3) for i in range(len(tokens))]
+    tracks = [Track("a_1", values), Track("b", [-v for v in values])]
+    mine = [Passage([t, " x"], [Track("f", [1.0, 0.0])]) for t in tokens]
+    demo = OfflineFeatureCentricDashboard.open(FOLDER / "examples")
+    parts = [
+        figure(mine, "latex", width=345, title="50% of {all}"),
+        figure([Passage(tokens, tracks, {3: "E2 96"})], "latex", view="text", width=345),
+        demo.figure(656, "latex", max_examples=12, width=345),
+    ]
+    document = "\n\n\\medskip\n".join(parts)
+    (tmp_path / "a.tex").write_text(
+        f"\\documentclass{{article}}\\usepackage{{xcolor}}\\begin{{document}}\n{document}\\end{{document}}\n", "utf-8"
+    )
+    done = subprocess.run(["pdflatex", "-halt-on-error", "a.tex"], cwd=tmp_path, capture_output=True, timeout=120)
+    assert done.returncode == 0, done.stdout.decode(errors="replace")[-1500:]
+    assert b"Overfull" not in done.stdout
