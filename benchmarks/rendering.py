@@ -45,8 +45,8 @@ def run() -> None:
         lambda: "".join([escape(token) for passage in made for token in passage.tokens])
     )
     size = len(html.encode()) / (N_EXAMPLES * N_TOKENS)
-    print(f"rendering {N_EXAMPLES} x {N_TOKENS} tokens / joining the escaped tokens: {ratio:.2f} (limit 3)")
-    print(f"bytes of HTML for each token: {size:.1f} (limit 25)")
+    print(f"rendering {N_EXAMPLES} x {N_TOKENS} tokens / joining the escaped tokens: {ratio:.2f} (limit 2)")
+    print(f"bytes of HTML for each token: {size:.1f} (limit 16)")
     offline = DashboardConfig.demo().open_offline()
     assert offline is not None
     offline.fragment(offline.features[0])  # the tokenizer loads once

@@ -20,12 +20,20 @@ def run(block: str) -> dict:
 
 
 def test_offline_example_runs_as_written(tmp_path, monkeypatch):
-    (block,) = [b for b in BLOCKS if "OfflineFeatureCentricDashboard(" in b]
+    (block,) = [b for b in BLOCKS if "OfflineFeatureCentricDashboard(examples" in b]
     monkeypatch.chdir(tmp_path)
     run(block)
     page = (tmp_path / "cats.html").read_text(encoding="utf-8")
     assert " sat</i>" in page
     assert page.count("<i") >= 6
+
+
+def test_figures_are_written_as_written(tmp_path, monkeypatch):
+    (block,) = [b for b in BLOCKS if "feature.tex" in b]
+    monkeypatch.chdir(tmp_path)
+    run(block)
+    assert (tmp_path / "feature.svg").read_text("utf-8").startswith("<svg ")
+    assert "\\tdx{" in (tmp_path / "feature.tex").read_text("utf-8")
 
 
 def test_online_example_runs_as_written(tmp_path, monkeypatch):
