@@ -1,6 +1,7 @@
 """In a notebook: results show themselves, the dashboard is an iframe, and what is saved, untrusted, still reads."""
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -21,6 +22,7 @@ dashboard.generate_html(7)
     "activation_visualization(tokens, np.array([0.0, 3.0, 1.0, 0.0, -2.0]), None, title='mine')",
     "dashboard.display()",
     "dashboard.app.close()",
+    "dashboard",
 ]
 
 
@@ -85,3 +87,21 @@ def test_an_analysis_shows_itself(bundle, visits):
 def test_display_shows_the_live_dashboard(outputs):
     html = html_of(outputs[2])
     assert re.search(r'<iframe[^>]* src="http://127\.0\.0\.1:\d+/', html), html[:200]
+    assert "jpThemeLight" in html, "the frame takes the notebook's theme"
+
+
+def test_a_dashboard_says_what_it_is(outputs):
+    (shown,) = [o.data["text/html"] for o in outputs[4]]
+    assert "OfflineFeatureCentricDashboard" in shown and "1 features with examples" in shown
+
+
+def test_the_demo_notebook_runs_and_holds_what_it_shows(tmp_path):
+    from nbconvert.preprocessors import ExecutePreprocessor
+
+    notebook = nbformat.read(Path(__file__).parent.parent / "demo.ipynb", 4)
+    saved = [[sorted(o.data) for o in cell.outputs] for cell in notebook.cells if cell.cell_type == "code"]
+    assert sum(map(len, saved)) >= 9
+    ExecutePreprocessor(timeout=200, kernel_name="python3").preprocess(notebook, {"metadata": {"path": tmp_path}})
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code" and "display()" not in cell.source]
+    ran = [[sorted(o.data) for o in cell.outputs if o.output_type == "execute_result"] for cell in cells]
+    assert [kinds for kinds in ran if kinds] == [kinds for kinds in saved if kinds]
