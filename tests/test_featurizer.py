@@ -5,10 +5,12 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from tests.helpers.small_models import (
     CONTEXT,
     LAYER,
+    SHAPE,
     VOCAB,
     WIDTH,
     N,
@@ -273,3 +275,25 @@ def test_clamping(pair, crosscoder, tmp_path):
     assert clamped == ids[len(IDS) :]
     with pytest.raises(ValueError, match="clamped only where one model is read"):
         Featurizer(list(pair), crosscoder, layer=LAYER).generate(IDS, steer=[(3, 1.0)], clamp=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "more", "widths"),
+    [
+        ("deepseek_v3", {"q_lora_rank": 16, "kv_lora_rank": 8, "qk_rope_head_dim": 4, "qk_nope_head_dim": 8,
+                         "v_head_dim": 12, "num_key_value_heads": 4, "first_k_dense_replace": 2}, [48, 48]),
+        ("gemma4_text", {"num_key_value_heads": 2, "head_dim": 8, "global_head_dim": 16, "num_kv_shared_layers": 0,
+                         "hidden_size_per_layer_input": 0, "layer_types": ["sliding_attention", "full_attention"]},
+         [32, 64]),
+    ],
+)  # fmt: skip
+def test_the_width_of_z_is_the_modules(tmp_path, name, more, widths):
+    """Attention with values of a size of their own, and with heads of another size in each layer."""
+    config = AutoConfig.for_model(name, **SHAPE | {"num_hidden_layers": 2, "pad_token_id": 0}, **more)
+    model = AutoModelForCausalLM.from_config(config).eval()
+    for layer, width in enumerate(widths):
+        fitting, _ = make_dictionary(tmp_path / str(width), 1, width)
+        featurizer = Featurizer(model, fitting, layer=layer, hook_point="z")
+        assert featurizer.read(IDS).values([3]).shape == (len(IDS), 1)
+        with pytest.raises(ValueError, match=f"width 7, and {name} has {width} at z"):
+            Featurizer(model, make_dictionary(tmp_path / "other", 1, 7)[0], layer=layer, hook_point="z")

@@ -50,6 +50,7 @@ PUBLIC = {
     "launch": "what",
     "load_dictionary": "source",
     "open_examples": "source",
+    "recheck": "source models dictionary",
 }
 
 # Who may import whom (DESIGN.md, section 2): a room, and the rooms below it. There is no exemption.

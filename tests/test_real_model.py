@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import importlib.util
+import re
+from dataclasses import replace
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 
@@ -10,10 +13,12 @@ import numpy as np
 import pytest
 import torch
 
-from tiny_dashboard import OfflineFeatureCentricDashboard, SAEOnlineFeatureDashboard
-from tiny_dashboard.collect import collect_examples
+from tiny_dashboard import OfflineFeatureCentricDashboard, SAEOnlineFeatureDashboard, open_examples
+from tiny_dashboard.collect import collect_examples, recheck
+from tiny_dashboard.core.prompts import encode_chat
 from tiny_dashboard.dictionaries.dictionary import Dictionary, Rows
-from tiny_dashboard.dictionaries.functions import ReLU
+from tiny_dashboard.dictionaries.functions import ReLU, decoder_norm, layer_norm
+from tiny_dashboard.models.featurizer import Featurizer
 
 LOADER = SourceFileLoader("real_model", str(Path(__file__).parent.parent / "scripts" / "real_model"))
 FOLDER = importlib.util.module_from_spec(importlib.util.spec_from_loader("real_model", LOADER))
@@ -133,3 +138,86 @@ def test_steering_changes_the_answer_and_nothing_does_not(dashboard):
     plain = answer()
     assert answer(steer=[(CAPITAL, 0.0)]) == plain
     assert answer(steer=[(CAPITAL, 60.0)]) != plain
+
+
+@pytest.fixture(scope="module")
+def stored(parts, states, tmp_path_factory):
+    """Examples of a dictionary with a normalised input, with a BOS before each window; and that dictionary."""
+    tokenizer, mean = parts[1], states[1].mean(0)
+    model = copy.deepcopy(parts[0]).float()  # quicker here
+    dictionary = replace(sae(states, True), prepare=lambda x: (x - mean.to(x)) / 8, encoder_bias=None)
+    folder = tmp_path_factory.mktemp("stored") / "examples"
+    how = {"tokenizer": tokenizer, "context": 32, "samples": 0}
+    return collect_examples(model, dictionary, [*ABOUT, TEXT], folder, **how), dictionary, model
+
+
+def test_recheck_agrees_with_what_was_collected(parts, stored):
+    tokenizer = parts[1]
+    source, dictionary, model = stored
+    found = recheck(source, model, dictionary, tokenizer=tokenizer, sample=12)
+    assert found.agrees and found.change is None and len(found.tried) == 1
+    assert re.match(
+        r"agree: 1\d of 12 stored examples agree with resid_post of layer 15 of LlamaForCausalLM", str(found)
+    )
+
+
+CHANGES = {  # how the dictionary was when the values were stored, and what recheck must say then
+    "at resid_post of layer 16": {"layer": 16},
+    "at resid_pre of layer 15": {"hook_point": "resid_pre"},
+    "without the dictionary's own input normalisation": {"prepare": None},
+    "with inputs layer-normed": {"prepare": layer_norm},
+    "with values times the decoder norm": {"code_norm": decoder_norm},
+    "with values times 0.25": {"code_norm": lambda norms: torch.full((len(norms),), 0.25)},
+}
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        *CHANGES,
+        "with a BOS before each window",
+        "without the BOS",
+        "with the model in bfloat16",
+        "inside the chat template, as a user's turn",
+        "without the template's and other special tokens",
+        None,
+    ],
+)
+def test_recheck_names_what_is_otherwise(parts, stored, said):
+    """The values are stored, or asked for, otherwise in one thing."""
+    tokenizer = parts[1]
+    source, dictionary, model = stored
+    lengths = Rows(dictionary.encoder.all() * torch.linspace(0.5, 3, 64)[:, None, None], "DLd")
+    dictionary = replace(dictionary, decoder_rows=lengths)
+    examples, bos, gap = open_examples(source), [tokenizer.bos_token_id], float("nan")
+    then = replace(dictionary, **CHANGES.get(said, {}))
+    if "prepare" in CHANGES.get(said, {}) and then.prepare is not None:
+        then = replace(then, prepare=lambda x: dictionary.prepare(layer_norm(x)))
+    read_by = parts[0] if said == "with the model in bfloat16" else model
+    featurizer, rows = Featurizer(read_by, then, tokenizer), {}
+
+    def in_chat(ids):
+        return encode_chat([{"role": "user", "content": tokenizer.decode(ids)}], tokenizer).ids
+
+    for feature in list(examples)[:3]:
+        ids = list(examples[feature][0].token_ids)
+        read, kept = [*bos, *ids], [*bos, *ids]  # what the model read, and what is stored
+        if said == "with a BOS before each window":
+            kept = ids
+        elif said == "without the BOS":
+            read = ids
+        elif said and "template" in said:
+            chat = in_chat(ids)
+            read, kept = (chat, ids) if "inside" in said else (ids, chat)
+        values = featurizer.read(read).values([feature if said else (feature + 1) % 64])[:, 0].tolist()
+        values = [*[gap] * len(kept), *values]  # where what was read is shorter
+        if said and "template" in said:
+            start = next(at for at in range(len(chat)) if chat[at : at + len(ids)] == ids)
+            values = values[len(kept) :]
+            behind = len(chat) - start - len(ids)
+            values = values[start : start + len(ids)] if "inside" in said else [gap] * start + values + [gap] * behind
+        values = values[-len(kept) :]
+        rows[feature] = [(np.nanmax(values), (), values, kept)]
+    found = recheck(rows, model, dictionary, tokenizer=tokenizer, sample=3)
+    assert not found.agrees and found.change == said, found.tried
+    assert (said or "no single change") in str(found)

@@ -13,7 +13,7 @@ import pytest
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from tokenizers import Tokenizer, models, pre_tokenizers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import ByT5Tokenizer, PreTrainedTokenizerFast
 from transformers.models.bert.tokenization_bert_legacy import BertTokenizerLegacy
 
@@ -176,6 +176,15 @@ def test_the_space_that_a_tokenizer_adds_is_not_text(style):
         for special in (False, True):
             ids = tokenizer(text, add_special_tokens=special).input_ids
             assert "".join(token_texts(ids, tokenizer).texts) == "<s>" * special + text
+
+
+def test_the_space_behind_an_unknown_character_is_text():
+    """Unigram without byte fallback, as T5 and XLM-R have it."""
+    backend = Tokenizer(models.Unigram([("<unk>", 0.0), *((p, -1.0) for p in ("▁", "a", "b", "▁a", "▁b"))], 0))
+    backend.pre_tokenizer, backend.decoder = pre_tokenizers.Metaspace(), decoders.Metaspace()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="<unk>")
+    ids = tokenizer("a İ b").input_ids
+    assert "".join(token_texts(ids, tokenizer).texts) == tokenizer.decode(ids) == "a <unk> b"
 
 
 def test_wordpiece_and_slow_tokenizers_join_as_they_do_themselves(tmp_path):

@@ -1,6 +1,7 @@
 from .app.launch import build_app as build_app
 from .app.launch import launch as launch
 from .collect import collect_examples as collect_examples
+from .collect import recheck as recheck
 from .config import DashboardConfig as DashboardConfig
 from .core.examples import Example as Example
 from .core.highlight import Track as Track

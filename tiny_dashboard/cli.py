@@ -231,6 +231,28 @@ def collect(
 
 
 @cli.command()
+def recheck(
+    source: Source,
+    model: Models = None,
+    dictionary: Annotated[str | None, typer.Option(metavar="SRC", help="None: as the examples name it.")] = None,
+    sample: Annotated[int, typer.Option(help="So many stored examples.")] = 50,
+    tokenizer: Tokenizer = None,
+    layer: Layer = None,
+    hook: Hook = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, …")] = "auto",
+    which: Which = None,
+) -> None:
+    """Do stored examples agree with what the models give now; and if not, what single change would make them agree?"""
+    from tiny_dashboard.collect import recheck as check
+
+    where = {"layer": layer, "hook_point": hook, "which": _pairs(which or ())}
+    found = check(source, model, dictionary, sample=sample, tokenizer=tokenizer, device=device, **where)
+    print(found)
+    if not found.agrees:
+        raise typer.Exit(1)
+
+
+@cli.command()
 def merge(
     shards: Annotated[list[Path], typer.Argument(metavar="SHARD...", help="Folders that collect --shard wrote.")],
     out: Out,

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from itertools import accumulate, pairwise
 from typing import Any, NamedTuple
 
+from tiny_dashboard.core.examples import Example
 from tiny_dashboard.core.text import prefix_ids, show_value, token_texts
 
 Message = Mapping[str, Any]
@@ -115,6 +116,34 @@ def encode_chat(
     plain = text.removeprefix(_prefix(tokenizer))
     same = list(tokenizer(plain, verbose=False)["input_ids"]) == ids
     return EncodedText(plain if same else text, ids, special)
+
+
+def stored_ids(example: Example, tokenizer: Any, *, bos: bool = False) -> list[int]:
+    """The vocabulary ids of a stored example, as a model reads them.
+
+    Args:
+        example: with ids, with token pieces, or with readable tokens that the tokenizer makes of their text.
+        tokenizer: the model's.
+        bos: a BOS stood before its window and is not stored: it is put back.
+
+    Raises:
+        ValueError: the ids are not stored, and the tokenizer does not know the pieces.
+    """
+    if example.token_ids is not None:
+        ids: list[Any] = list(map(int, example.token_ids))
+    else:
+        pieces = list(example.tokens)
+        ids = [None] * len(pieces) if tokenizer is None else tokenizer.convert_tokens_to_ids(pieces)
+        unknown = (None, getattr(tokenizer, "unk_token_id", None))
+        own_name = getattr(tokenizer, "unk_token", None)
+        if any(i in unknown and piece != own_name for i, piece in zip(ids, pieces, strict=True)):
+            ids = [] if tokenizer is None else tokenizer("".join(pieces), add_special_tokens=False)["input_ids"]
+            if not pieces or tokenizer is None or token_texts(ids, tokenizer).texts != pieces:
+                raise ValueError(
+                    "this example's tokens are not in the tokenizer's vocabulary, so a model cannot read them"
+                )
+    first = getattr(tokenizer, "bos_token_id", None)
+    return [first, *ids] if bos and first is not None else list(ids)
 
 
 def special_ids(tokenizer: Any) -> set[int]:

@@ -135,7 +135,9 @@ class TokenReader:
     def _drop_added_spaces(self, parts: list[str | bytes], pieces: list[str]) -> None:
         starts = {0}
         if self._adds_space_after_special:
-            starts.update(i for i, piece in enumerate(pieces, 1) if piece in self._literal)
+            # An unknown character is no token that was split off: the space behind it is the text's.
+            unknown = {self._tokenizer.unk_token} - {self._tokenizer.bos_token, self._tokenizer.eos_token}
+            starts.update(i for i, piece in enumerate(pieces, 1) if piece in self._literal - unknown)
         elif pieces[: len(self._prefix)] == self._prefix:
             starts.add(len(self._prefix))
         for i in starts:

@@ -17,7 +17,7 @@ from tiny_dashboard.core.examples import Example, ExampleSource, SourceInfo, che
 from tiny_dashboard.core.figure import figure
 from tiny_dashboard.core.files import write_text
 from tiny_dashboard.core.highlight import Color, Html, Passage, Track
-from tiny_dashboard.core.prompts import special_ids
+from tiny_dashboard.core.prompts import special_ids, stored_ids
 from tiny_dashboard.core.static import assets, page
 from tiny_dashboard.core.statistics import FeatureStats, FeatureTable
 from tiny_dashboard.core.text import TokenReader, scale_limit
@@ -145,20 +145,9 @@ class OfflineDashboard:
         Raises:
             ValueError: the ids are not stored, and the tokenizer does not know the pieces.
         """
-        known = _ids_or_pieces(example)
-        if example.token_ids is None:
-            pieces = list(known)
-            known = [None] * len(pieces) if self.tokenizer is None else self.tokenizer.convert_tokens_to_ids(pieces)
-            unknown = (None, getattr(self.tokenizer, "unk_token_id", None))
-            own_name = getattr(self.tokenizer, "unk_token", None)
-            if any(i in unknown and piece != own_name for i, piece in zip(known, pieces, strict=True)):
-                raise ValueError(
-                    "this example's tokens are not in the tokenizer's vocabulary, so a model cannot read them"
-                )
-        bos = getattr(self.tokenizer, "bos_token_id", None)
         # Datasets of before 0.8 have a sentence for True, and "none".
-        if bos is not None and self.info.extra.get("bos", False) not in (False, "none"):
-            known = [bos, *known]
+        bos = self.info.extra.get("bos", False) not in (False, "none")
+        known = stored_ids(example, self.tokenizer, bos=bos)
         return known, [i in self._special for i in known]
 
     def examples(self, feature_idx: int, max_examples: int | None = None) -> list[Example]:

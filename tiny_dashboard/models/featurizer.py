@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from tiny_dashboard.dictionaries import Dictionary
-from tiny_dashboard.models.activations import Hook, find_hook, get_activations, hooked, unwrap_model
+from tiny_dashboard.models.activations import Hook, find_hook, get_activations, hooked, text_config, unwrap_model
 from tiny_dashboard.models.generation import generate
 from tiny_dashboard.models.reading import Reading
 
@@ -55,14 +55,13 @@ def check_fit(configs: Sequence[Any], dictionary: Any, layer: int, hook_point: s
         config, name = config.get_text_config(), config.model_type
         if not 0 <= layer < config.num_hidden_layers:
             raise ValueError(f"layer {layer} is out of range: {name} has {config.num_hidden_layers} layers (0-based)")
-        found = config.hidden_size
-        if hook_point == "z":
-            heads = config.num_attention_heads
-            found = heads * (getattr(config, "head_dim", None) or config.hidden_size // heads)
-        if width not in (None, found):
-            raise ValueError(
-                f"the dictionary reads activations of width {width}, and {name} has {found} at {hook_point}"
-            )
+        if hook_point != "z":  # whose width the module tells alone: heads of MLA, or of a size for each layer
+            _check_width(width, config.hidden_size, name, hook_point)
+
+
+def _check_width(width: int | None, found: int | None, name: str, hook_point: str) -> None:
+    if None not in (width, found) and width != found:
+        raise ValueError(f"the dictionary reads activations of width {width}, and {name} has {found} at {hook_point}")
 
 
 class Featurizer:
@@ -101,6 +100,10 @@ class Featurizer:
         self.layer, self.hook_point = layer, hook_point or (ours and dictionary.hook_point) or "resid_post"
         check_fit([model.config for model in self.models], dictionary, self.layer, self.hook_point)
         self.hooks = [find_hook(model.eval(), self.layer, self.hook_point) for model in self.models]
+        z = self.hook_point == "z"  # else the residual stream's
+        self.widths = [_input_width(h.module) if z else None for h in self.hooks]
+        for model, found in zip(self.models, self.widths, strict=True):
+            _check_width(getattr(dictionary, "d_model", None), found, model.config.model_type, self.hook_point)
         weight = next(dictionary.parameters(), None) if hasattr(dictionary, "parameters") else None
         self.device = getattr(dictionary if weight is None else weight, "device", "cpu")
         self.dtype = getattr(dictionary if weight is None else weight, "dtype", torch.float32)
@@ -115,7 +118,7 @@ class Featurizer:
         known = getattr(self.dictionary, "n_features", None)
         if known is not None:
             return int(known)
-        width = getattr(self.dictionary, "d_model", None) or self.models[0].get_input_embeddings().weight.shape[1]
+        width = getattr(self.dictionary, "d_model", None) or self.widths[0] or text_config(self.models[0]).hidden_size
         return self.codes(torch.zeros(1, len(self.models), width, device=self.device, dtype=self.dtype)).shape[-1]
 
     def check_text(self, text: str) -> None:
@@ -231,6 +234,11 @@ class Featurizer:
                 where, codes.top_acts.flatten(), codes.pre_acts.shape, check_invariants=False
             )
         return codes if features is None else (codes.to_dense() if codes.is_sparse else codes)[:, features]
+
+
+def _input_width(linear: Any) -> int | None:
+    """The width of what a linear layer reads; GPT-2's calls it otherwise."""
+    return getattr(linear, "in_features", getattr(linear, "nx", None))
 
 
 def _with_hook(stream: Iterator[int], hook: Hook, push: Callable[[Tensor], Tensor]) -> Iterator[int]:
