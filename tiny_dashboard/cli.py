@@ -245,7 +245,7 @@ def recheck(
     """Do stored examples agree with what the models give now; and if not, what single change would make them agree?"""
     from tiny_dashboard.collect import recheck as check
 
-    where = {"layer": layer, "hook_point": hook, "which": _pairs(which or ())}
+    where: dict[str, Any] = {"layer": layer, "hook_point": hook, "which": _pairs(which or ())}
     found = check(source, model, dictionary, sample=sample, tokenizer=tokenizer, device=device, **where)
     print(found)
     if not found.agrees:

@@ -138,7 +138,7 @@ def recheck(
     """
     examples = open_examples(source, tokenizer=tokenizer)
     info = examples.info if isinstance(examples, ExampleSource) else SourceInfo("dict")
-    where = {"layer": layer, "hook_point": hook_point, "device": device}
+    where: dict[str, Any] = {"layer": layer, "hook_point": hook_point, "device": device}
     featurizer = _load(info, models, dictionary, tokenizer, dtype=dtype, which=which or {}, **where)
     rows = _draw(examples, info, featurizer, sample)
     for at, row in enumerate(rows):
