@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -37,6 +37,8 @@ ROUNDING = {
     torch.bfloat16: 3e-2,
 }  # stored values are float16, or of few digits
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+Normalisation = Callable[[Tensor], Tensor]
 
 
 class Stored(NamedTuple):
@@ -317,11 +319,14 @@ def _dictionaries(dictionary: Any) -> Iterator[tuple[str, Dictionary]]:
     if own is not None:
         yield "without the dictionary's own input normalisation", replace(dictionary, prepare=None)
     for name, normal in (("layer-normed", layer_norm), ("scaled to norm sqrt(d) at each token", _unit_rms)):
-        prepare = normal if own is None else lambda x, normal=normal: own(normal(x))
-        yield f"with inputs {name}", replace(dictionary, prepare=prepare)
+        yield f"with inputs {name}", replace(dictionary, prepare=_both(normal, own))
     if dictionary.dtype != torch.bfloat16:
         rows = Rows(dictionary.encoder.all(), "DLd", device=dictionary.device, dtype=torch.bfloat16)
         yield "with the dictionary in bfloat16", replace(dictionary, encoder=rows)
+
+
+def _both(first: Normalisation, then: Normalisation | None) -> Normalisation:
+    return first if then is None else lambda x: then(first(x))
 
 
 def _unit_rms(x: Tensor) -> Tensor:
@@ -337,7 +342,9 @@ def _factors(
         norms = [float(dictionary.decoder([row.feature])[0].norm(dim=-1).sum()) for row in rows]
         yield "with values times the decoder norm", [v * n for v, n in zip(live, norms, strict=True)]
         yield "with values divided by the decoder norm", [v / max(n, 1e-8) for v, n in zip(live, norms, strict=True)]
-    ratios = [np.nansum(r.values * v) / s for r, v in zip(rows, live, strict=True) if (s := np.nansum(v * v))]
+    sizes = [float(np.nansum(values * values)) for values in live]
+    products = [float(np.nansum(row.values * values)) for row, values in zip(rows, live, strict=True)]
+    ratios = [product / size for product, size in zip(products, sizes, strict=True) if size]
     if ratios:
         factor = float(np.median(ratios))
         yield f"with values times {factor:.4g}", [values * factor for values in live]
