@@ -171,7 +171,6 @@ def test_text_can_be_read_in_light_and_dark(visit, rich, scheme):
     ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (luminance([int(c) for c in re.findall(r"\d+", ground)[:3]]) < 0.1) == (scheme == "dark")
     page.get_by_role("button", name="Display").click()
-    page.get_by_role("button", name="table").click()
     expect(page.locator("#td-table table")).to_be_visible()
     assert low_contrasts(page) == []
     page.get_by_role("tab", name="Online").click()
@@ -195,8 +194,11 @@ def test_a_phone_needs_no_sideways_scrolling(visit, tab, rich):
     wide = "document.scrollingElement.scrollWidth - document.documentElement.clientWidth"
     assert page.evaluate(wide) <= 0
     if tab == "offline":
-        page.get_by_role("button", name="table").click()
+        page.get_by_role("button", name="list").click()
         expect(page.locator("#td-table table")).to_be_visible()
+        assert page.evaluate(wide) <= 0
+        page.keyboard.press("Escape")
+        expect(page.locator("#td-table table")).to_be_hidden()
         page.get_by_role("button", name="Display").click()
         page.get_by_role("button", name="paragraphs").click()
     else:
@@ -271,12 +273,12 @@ def test_two_people_never_see_each_others_state(visit):
     show_feature(two, 9)
     expect(one.locator("#td-card strong").first).to_have_text("label 7")
     expect(two.locator("#td-card strong").first).to_have_text("label 9")
-    one.get_by_role("button", name="table").click()
-    expect(one.locator("#td-table table")).to_be_visible()
+    one.get_by_role("button", name="list").click()
+    expect(one.locator("#td-table table")).not_to_be_visible()
     two.locator("#td-next").click()
     expect(two.locator("#td-card strong").first).to_have_text("label 10")
     expect(feature_box(one)).to_have_value("7")
-    assert not two.locator("#td-table table").is_visible()
+    assert two.locator("#td-table table").is_visible()
 
 
 # --- hostile text ----------------------------------------------------------------------------------------------------

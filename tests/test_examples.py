@@ -162,7 +162,7 @@ def test_a_feature_has_a_name():
     assert FeatureStats(1).name == ""
     assert FeatureStats(1, label="questions").name == "questions"
     tokens = [(f" t{i}", 9 - i) for i in range(9)]
-    assert FeatureStats(1, label="", peak_tokens=tokens).name == "“ t0” “ t1” “ t2” “ t3” “ t4”"
+    assert FeatureStats(1, label="", peak_tokens=tokens).name == "␣t0 ␣t1 ␣t2 ␣t3 ␣t4"
     assert FeatureStats(1, label="x", peak_tokens=tokens).name == "x"
 
 

@@ -82,28 +82,55 @@ def test_buttons_keys_and_address(open_site):
     expect(page.locator("#td-search")).to_be_focused()
 
 
-def test_search_and_sort(open_site):
+QUERIES = (
+    "label 4", "LABEL", "7", "density<60% max>0.5", "norm>=0.5 label", 'feature=3,5,8 "label"', "label!=nothing",
+    "max<0.001%", "cos<0", "density<", "a<b", "dense<1", "max>loud", "label>1",
+)  # fmt: skip
+
+
+def test_the_site_filters_as_python_does(open_site, bundle):
+    """One language, in Python for the app and in the browser for the site."""
     page = open_site()
-    page.locator("#td-toggle").click()
-    rows = page.locator("#td-table tbody tr")
-    expect(rows).to_have_count(25)
-    page.get_by_role("button", name="more ›").click()
-    expect(page.locator("#td-table .td-bar")).to_contain_text(f"{N_FEATURES} features, page 2 of 3")
-    page.get_by_role("button", name="maximum").click()
-    values = [float(v) for v in page.locator("#td-table tbody td:nth-child(4)").all_inner_texts()]
-    assert len(values) == 25 and values == sorted(values, reverse=True)
+    table, rows = dashboard_of(bundle).table, page.locator("#td-table tbody tr:not(.td-space)")
+    for query in QUERIES:
+        page.locator("#td-search").fill(query)
+        page.locator("#td-search").press("Enter")
+        try:
+            found = [row["feature"] for row in table.find(query, size=10)["features"]]
+        except ValueError as error:
+            expect(page.locator("#td-table .td-error")).to_have_text(str(error))
+            continue
+        expect(page.locator("#td-table .td-error")).to_be_hidden()
+        total = table.find(query)["total"]
+        said = f"{total} found" if total else "nothing found"
+        expect(page.locator("#td-table .td-bar")).to_have_text(said)
+        assert [int(text) for text in rows.locator("td:first-child").all_text_contents()[:10]] == found
+
+
+def test_search_sort_and_steps_back(open_site):
+    page = open_site()
+    page.get_by_role("button", name="max").click()
+    expect(page.get_by_role("columnheader", name="max")).to_have_attribute("aria-sort", "descending")
+    values = [float(v) for v in page.locator("#td-table tbody td:nth-child(4)").all_inner_texts() if v]
+    assert len(values) > 10 and values == sorted(values, reverse=True)
     page.locator("#td-search").fill("LABEL 4")
-    page.locator("#td-search").press("Enter")
+    rows = page.locator("#td-table tbody tr")
     expect(rows).to_have_count(11)  # 4, 40 to 49
-    rows.last.click()
-    expect(page.locator("#td-feature")).not_to_have_value("0")
+    first, second = (int(rows.nth(n).locator("td").first.inner_text()) for n in (0, 1))
+    rows.first.click()
+    expect(page).to_have_url(re.compile(rf"feature={first}$"))
+    page.keyboard.press("j")
+    expect(page).to_have_url(re.compile(rf"feature={second}$"))
+    expect(page.locator("#td-table tr[aria-current]")).to_contain_text(f"label {second}")
+    page.go_back()
+    expect(page.locator("#td-feature")).to_have_value(str(first))
+    expect(page.locator("#td-table tr[aria-current]")).to_contain_text(f"label {first}")
 
 
 def test_hostile_text_and_unknown_features_are_inert(open_site):
     page = open_site(f"?feature={HOSTILE_FEATURE}")
     expect(page.locator("#td-view strong").first).to_have_text(HOSTILE_LABEL)
-    page.locator("#td-toggle").click()
-    expect(page.locator("#td-table tbody tr").nth(HOSTILE_FEATURE).locator("td").nth(1)).to_have_text(HOSTILE_LABEL)
+    expect(page.locator("#td-table tr[aria-current] td").nth(1)).to_have_text(HOSTILE_LABEL)
     page = open_site("?feature=<img src=x onerror=window.__pwned=1>", ".td-error")
     expect(page.locator(".td-error")).to_contain_text("give a whole number")
     page = open_site("?feature=70", ".td-error")

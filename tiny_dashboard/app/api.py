@@ -63,8 +63,9 @@ class Endpoints(Served):
         """Search and sort the features.
 
         Args:
-            query: words in a feature's label, in the tokens that it fires on most, or in another text that is told of
-                it, in any case. Digits find the features whose number begins so, too. Empty finds all.
+            query: words in a feature's label, in the tokens that it fires on most or promotes, or in another text that
+                is told of it, in any case; digits find the features whose number begins so, too. Conditions on columns
+                may stand beside them: `density<1% max>10 norm>0.9 "when"`. Empty finds all.
             sort: "feature", "label", "density", "max_activation", "relative_norm_difference", "decoder_cosine", or
                 another column that the examples bring.
             page: page of 25 rows, from 1.

@@ -6,14 +6,14 @@ import json
 import logging
 import warnings
 from collections.abc import Callable, Mapping
-from functools import wraps
+from functools import partial, wraps
 from types import MappingProxyType
 from typing import Any
 
 import gradio as gr
 
 from tiny_dashboard.core.highlight import Html, plain_text
-from tiny_dashboard.core.static import assets, page
+from tiny_dashboard.core.static import assets, instrument, page
 
 # The value is data, never a template: the script builds the page from it, once here and again after each change.
 _BUILD = """
@@ -28,10 +28,15 @@ const refresh = tinyDashboard(mount, (kind, detail) => tell[kind](detail));
 const CHUNK = 60000;
 let turn = 0;
 const build = () => {
+  const held = mount.contains(document.activeElement) && document.activeElement.dataset;
   const parts = (props.value || '').split('<!---->'), tail = parts.length > 2 ? parts.pop() : '', mine = ++turn;
   const take = () => { let html = ''; while (parts.length && html.length < CHUNK) html += parts.shift(); return html; };
   mount.innerHTML = parts.shift() + take() + tail;
   refresh();
+  if (held?.action) {
+    const same = [...mount.querySelectorAll('[data-action]')].filter((node) => node.dataset.action === held.action);
+    (same.find((node) => node.dataset.value === held.value) ?? same[0])?.focus();
+  }
   const more = () => {
     if (mine !== turn || !parts.length) return;
     mount.querySelector('.td-list').insertAdjacentHTML('beforeend', take());
@@ -43,21 +48,49 @@ const build = () => {
 build();
 watch('value', build);
 """
-# Keys for what is always in reach; attached once for each page. In a page of others, a <gradio-app> has its own only.
-KEYS = """() => {
-  if (window.tinyDashboardKeys) return;
-  window.tinyDashboardKeys = true;
-  const buttons = { p: 'td-previous', n: 'td-next', r: 'td-random' };
-  const place = document.querySelector('gradio-app:not([embed=false])') ?? document;
-  place.addEventListener('keydown', (event) => {
-    const typing = event.target.closest('input, textarea, [contenteditable]');
-    if (typing || event.ctrlKey || event.metaKey || event.altKey) return;
-    const button = document.getElementById(buttons[event.key]);
-    if (button?.offsetParent) button.click();
-    if (event.key === '/') document.querySelector('#td-search input, #td-search textarea')?.focus();
-    if (button?.offsetParent || event.key === '/') event.preventDefault();
-  });
-}"""
+# Keys for what is always in reach: the button that each presses, and what that does.
+_BUTTONS = {
+    "n": ("td-next", "next feature"),
+    "p": ("td-previous", "feature before"),
+    "r": ("td-random", "any feature"),
+    "o": ("td-go-online-button", "to the online tab"),
+}
+
+
+def keys_js() -> str:
+    """JavaScript that attaches the keys, once for each page, and follows steps in the browser's history.
+
+    In a page of others, a <gradio-app> has its own only.
+    """
+    place = "document.querySelector('gradio-app:not([embed=false])') ?? document"
+    return (
+        f"() => {{ {instrument()} if (window.tinyDashboardSheet) return;"
+        "addEventListener('popstate', () => document.getElementById('td-restore')?.click());"
+        f"tinyDashboardKeys({place}, {json.dumps(_BUTTONS)});"
+        "}"
+    )
+
+
+def list_view(find: Callable[..., Any], cloud: Callable[..., Any], **how: Any) -> gr.HTML:
+    """The list of features; `find` and `cloud` answer its script. Its event is `action`, with a feature to open."""
+    asked: list[Callable[..., Any]] = [
+        partial(find),
+        partial(cloud),
+    ]  # Gradio marks what it is given, and a method takes no mark
+    for call, name in zip(asked, ("find", "cloud"), strict=True):
+        call.__name__ = name
+    return gr.HTML(
+        value="",
+        html_template="<div class='td-mount'></div>",
+        js_on_load=instrument()
+        + """
+const mount = element.querySelector('.td-mount');
+mount.tinyList = tinyDashboardList(mount, server, (value) => trigger('action', { action: 'open', value }));
+mount.tinyList.current(document.querySelector('#td-feature textarea')?.value);""",
+        server_functions=asked,
+        apply_default_css=False,
+        **how,
+    )
 
 
 def token_view(**how: Any) -> gr.HTML:
@@ -76,18 +109,25 @@ def token_view(**how: Any) -> gr.HTML:
 def url_js(usual: Mapping[str, str] = MappingProxyType({})) -> str:
     """JavaScript that writes what is shown into the address: a link shows what you see.
 
+    Another feature, text, view or tab is a step in the browser's history; a setting changes the step.
+
     Args:
-        usual: the names under which the script's arguments are written, besides the tab; what is usual is not.
+        usual: the names under which the script's arguments are written, besides the tab; what is usual is not. An
+            argument that is an object gives its entries, by their own names.
     """
     return (
         "(...values) => {"
-        "const url = new URL(location), set = (name, value, usual) =>"
-        " value === usual || value === '' || value == null || value === false || String(value).length > 4000"
+        "const url = new URL(location), before = new URL(location), set = (name, value, usual) =>"
+        " String(value) === usual || value === '' || value == null || value === false || String(value).length > 4000"
         " ? url.searchParams.delete(name) : url.searchParams.set(name, value);"
         "const tab = document.querySelector('.gradio-container [role=tab][aria-selected=true]')?.textContent;"
         "set('tab', tab?.trim().split(' ')[0].toLowerCase());"
         f"Object.entries({json.dumps(dict(usual))}).forEach(([name, usual], i) => set(name, values[i], usual));"
-        "history.replaceState(null, '', url);"
+        "const differs = (name) => before.searchParams.get(name) !== url.searchParams.get(name);"
+        "const step = before.searchParams.has('tab') && ['tab', 'view', 'feature', 'with', 'text'].some(differs);"
+        "if (url.href !== before.href) history[step ? 'pushState' : 'replaceState'](null, '', url);"
+        "const shown = url.searchParams.get('feature');"
+        "document.querySelector('#td-table .td-mount')?.tinyList?.current(shown);"
         # A Space lives in a frame of the Hub's page, whose address is the one that people copy.
         "if (parent !== window) parent.postMessage({queryString: url.searchParams.toString()}, 'https://huggingface.co');"
         "}"

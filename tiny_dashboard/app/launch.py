@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import wait
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
 import gradio as gr
 
 from tiny_dashboard.app.api import Endpoints
-from tiny_dashboard.app.components import KEYS, endpoint, explain, note, url_js
+from tiny_dashboard.app.components import endpoint, explain, keys_js, note, url_js
 from tiny_dashboard.app.loading import Loading
 from tiny_dashboard.app.offline_tab import OfflineTab
 from tiny_dashboard.app.online_tab import OnlineTab
@@ -70,13 +71,13 @@ def build_app(
                 else:
                     sizes = {"window_size": window_size, "max_examples": max_examples}
                     off = OfflineTab(asked, feature, has_online=online is not None, **sizes)
-            with gr.Tab("Online · your text", id="online"):
+            with gr.Tab("Online · your text", id="online", elem_id="td-go-online"):
                 if online is None:
                     gr.HTML(note("no model is configured: start with --model M --dictionary SRC"))
                 else:
                     on = OnlineTab(asked, text, max_new_tokens, has_offline=offline is not None)
 
-        app.load(None, None, None, js=KEYS)
+        app.load(None, None, None, js=keys_js())
         if isinstance(offline, Loading):
             app.load(head, None, header, concurrency_limit=None, **_PRIVATE)
         if offline is not None:
@@ -111,14 +112,23 @@ def _add_endpoints(asked: Endpoints) -> None:
 
 
 def _restore_offline(app: gr.Blocks, off: OfflineTab, tabs: gr.Tabs, feature: int | None) -> None:
-    """Show what a link asks for."""
+    """Show what a link asks for, and what a step in the browser's history goes back to."""
+    shown: Any = {"outputs": [tabs, *off.settings, *off.shown], "concurrency_limit": None, **_PRIVATE}
 
-    def restore_offline(request: gr.Request) -> list[Any]:
-        query = dict(request.query_params)
+    def restore(query: Mapping[str, str]) -> list[Any]:
         selected = "online" if query.get("tab") == "online" else "offline"
         return [gr.Tabs(selected=selected), *off.restore(query, feature)]
 
-    app.load(restore_offline, None, [tabs, *off.settings, *off.shown], concurrency_limit=None, **_PRIVATE)
+    def restore_link(request: gr.Request) -> list[Any]:
+        return restore(dict(request.query_params))
+
+    def restore_step(search: str) -> list[Any]:
+        return restore(dict(parse_qsl(str(search)[:100_000].removeprefix("?"))))
+
+    off.then_url(app.load(restore_link, None, **shown))
+    search = gr.Textbox(visible="hidden")
+    back = gr.Button(visible="hidden", elem_id="td-restore")
+    off.then_url(back.click(restore_step, search, js="() => location.search", **shown))
 
 
 def _restore_online(app: gr.Blocks, on: OnlineTab, text: str) -> None:

@@ -11,15 +11,13 @@ from typing import Any
 import gradio as gr
 
 from tiny_dashboard.app.api import Endpoints
-from tiny_dashboard.app.components import explain, note, save_js, token_view, url_js
-from tiny_dashboard.app.served import MAX_EXAMPLES, bounded, whole_number
+from tiny_dashboard.app.components import explain, list_view, note, save_js, token_view, url_js
+from tiny_dashboard.app.served import MAX_EXAMPLES, bounded, json_data, whole_number
 from tiny_dashboard.core.card import no_examples
-from tiny_dashboard.core.highlight import COLORS, plain_text
-from tiny_dashboard.core.statistics import Column
+from tiny_dashboard.core.highlight import COLORS
 
-Listed = tuple[str, int, bool, bool]  # what the table shows: sort, page, largest first, open
-
-_URL = dict.fromkeys(("feature", "examples", "window", "scale", "mask"), "")
+_URL = {"feature": "", "examples": "30", "window": "50", "scale": "feature", "mask": ""}  # and what is usual
+LIST_PAGE = 200  # rows of the list, at most, in one answer
 
 
 class OfflineTab:
@@ -42,12 +40,16 @@ class OfflineTab:
         has_online: bool = False,
     ) -> None:
         self._ask = endpoints
-        self._toolbar(start)
-        self.table = token_view(visible=False, elem_id="td-table")
-        self.listed = gr.State(("feature", 1, False, False))
-        self.card = token_view(elem_id="td-card")
-        self.view = token_view(elem_id="td-examples", elem_classes="td-live" if has_online else "", min_height=400)
-        self._display(window_size, max_examples)
+        self._usual = _URL | {"examples": str(max_examples), "window": str(window_size)}
+        with gr.Row(elem_classes="td-beside"):
+            with gr.Column(elem_classes="td-side", min_width=0):
+                self.table = list_view(self.find, self.cloud, elem_id="td-table")
+            with gr.Column(elem_classes="td-main", min_width=0):
+                self._toolbar(start)
+                self.card = token_view(elem_id="td-card")
+                live = "td-live" if has_online else ""
+                self.view = token_view(elem_id="td-examples", elem_classes=live, min_height=400)
+                self._display(window_size, max_examples)
         self._wire()
 
     def _toolbar(self, start: int | None) -> None:
@@ -64,16 +66,7 @@ class OfflineTab:
             )
             self.following = gr.Button("›", elem_id="td-next", min_width=40, scale=0)
             self.anywhere = gr.Button("random", elem_id="td-random", min_width=80, scale=0)
-            self.search_box = gr.Textbox(
-                placeholder="Search, or a number   /",
-                show_label=False,
-                label="Search",
-                container=False,
-                elem_id="td-search",
-                min_width=160,
-                scale=1,
-            )
-            self.table_button = gr.Button("table", min_width=70, scale=0)
+            gr.Button("list", elem_id="td-list-button", min_width=60, scale=0)
 
     def _display(self, window_size: int, max_examples: int) -> None:
         with gr.Accordion("Display", open=False), gr.Row():
@@ -116,16 +109,13 @@ class OfflineTab:
         for move in moves:
             self.then_url(move)
         quick: dict[str, Any] = {"concurrency_limit": None, "api_visibility": "private", "show_progress": "hidden"}
-        self.table_button.click(self.toggle, [self.search_box, self.listed], [self.table, self.listed], **quick)
-        asked = [self.search_box, self.listed, *show["inputs"]]
-        self.then_url(self.search_box.submit(self.search, asked, [self.table, self.listed, *self.shown], **quick))
-        self.then_url(self.card.action(self.follow, show["inputs"], self.shown, **quick))
-        self.then_url(self.table.action(self.act, asked, [self.table, self.listed, *self.shown], **quick))
+        for place in (self.card, self.table):
+            self.then_url(place.action(self.follow, show["inputs"], self.shown, **quick))
         self.save.click(None, [self.feature, self.card, self.view], None, js=save_js("feature"))
 
     def then_url(self, event: Any) -> None:
         """After an event, write what is shown into the page's address."""
-        event.then(None, [self.feature, self.number, self.window, self.scale, self.mask], None, js=url_js(_URL))
+        event.then(None, [self.feature, self.number, self.window, self.scale, self.mask], None, js=url_js(self._usual))
 
     def show(self, feature: Any, window: Any, number: Any, scale: Any, mask: Any, color: Any) -> tuple[Any, str, str]:
         """The feature's card and examples, or what is wrong with the request."""
@@ -184,37 +174,27 @@ class OfflineTab:
             feature = _feature  # `show` says so
         return self.show(feature, *settings)
 
-    def toggle(self, query: str, listed: Listed) -> tuple[Any, Listed]:
-        """Open the table, or close it."""
-        return self._table(query, (*listed[:3], not listed[3]))
-
-    def search(self, query: str, listed: Listed, feature: Any, *settings: Any) -> tuple[Any, ...]:
-        """A number opens that feature; words open the table of what they find."""
-        if query.strip().isdecimal():
-            return gr.skip(), listed, *self.show(query.strip(), *settings)
-        return *self._table(query, (listed[0], 1, listed[2], True)), gr.skip(), gr.skip(), gr.skip()
-
-    def act(self, event: gr.EventData, query: str, listed: Listed, feature: Any, *settings: Any) -> tuple[Any, ...]:
-        """A click in the table: on a feature, on a column to sort by, or on a page."""
-        action, value = event.action, str(event.value)
-        if action == "open":
-            return gr.skip(), listed, *self.show(value, *settings)
-        sort, page, descending, opened = listed
-        if action == "sort":
-            # The largest are asked for first; features are counted from the smallest.
-            sort, page, descending = value, 1, not descending if value == sort else value != "feature"
-        elif action == "page":
-            page = whole_number(value, "page")
-        return *self._table(query, (sort, page, descending, opened)), gr.skip(), gr.skip(), gr.skip()
-
-    def _table(self, query: str, listed: Listed) -> tuple[Any, Listed]:
-        sort, page, descending, opened = listed
+    def find(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """A page of the list for its script; see `list.js`."""
         try:
-            found = self._ask.features(query, sort, page, descending)
-            html = _table_html(found, self._ask.offline.table.columns, sort, descending)
+            table = self._ask.offline.table
+            query, sort = str(request.get("query", ""))[:400], str(request.get("sort", "feature"))
+            descending = bool(request.get("descending"))
+            size = bounded(request.get("size", 50), "size", 1, LIST_PAGE)
+            found = table.find(query, sort, bounded(request.get("page", 1), "page", 1, 10**9), descending, size)
+            for row in found["features"]:
+                row["chips"] = not self._ask.offline.table.is_labelled(row["feature"])
+            place = table.place(request.get("feature"), query, sort, descending)
+            return json_data(found | {"columns": [vars(c) for c in table.known_columns()], "place": place})
         except Exception as error:
-            html = note(explain(error), "error")
-        return gr.HTML(html, visible=opened), listed
+            return {"error": explain(error)}
+
+    def cloud(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """All features as a cloud of points, for the list's script."""
+        try:
+            return self._ask.offline.table.cloud(str(request.get("query", ""))[:400])
+        except Exception as error:
+            return {"error": explain(error)}
 
     def restore(self, query: Mapping[str, str], start: int | None) -> list[Any]:
         """The tab as a link describes it: the settings, then what they show."""
@@ -232,29 +212,3 @@ class OfflineTab:
             except ValueError:
                 settings[place] = (self.window.value, self.number.value)[place]
         return [*settings, *shown]
-
-
-def _table_html(found: Mapping[str, Any], columns: Sequence[Column], sort: str, descending: bool) -> str:
-    """One page of features as a table: a column's head sorts by it, a row opens its feature."""
-    heads = "".join(
-        f'<th title="{plain_text(column.says)}"><button type="button" data-action="sort" '
-        f'data-value="{plain_text(column.name)}">{plain_text(column.title)}'
-        f"{(' ↓' if descending else ' ↑') if column.name == sort else ''}</button></th>"
-        for column in (Column("feature", "feature", "its number"), *columns)
-    )
-    rows = "".join(
-        f'<tr data-action="open" data-value="{row["feature"]}"><td><button type="button">{row["feature"]}</button></td>'
-        + "".join(f"<td>{plain_text(column.show(row[column.name]))}</td>" for column in columns)
-        + "</tr>"
-        for row in found["features"]
-    )
-    pages = "".join(
-        f'<button type="button" data-action="page" data-value="{at}">{sign}</button>'
-        for at, sign in ((found["page"] - 1, "‹ back"), (found["page"] + 1, "more ›"))
-        if 1 <= at <= found["pages"]
-    )
-    count = f"{found['total']:,} features, page {found['page']} of {found['pages']}"
-    return (
-        f'<div class="td td-table"><div class="td-bar"><span>{count}</span>{pages}</div>'
-        f"<table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>"
-    )

@@ -13,9 +13,11 @@ from typing import Any
 
 import numpy as np
 
+from tiny_dashboard.core.filters import matches
 from tiny_dashboard.core.highlight import format_number
 
 PAGE = 25  # rows of one page of the table
+GRID = 96, 40  # of the plot of all features
 
 
 @dataclass(frozen=True)
@@ -93,8 +95,8 @@ class FeatureStats:
 
     @property
     def name(self) -> str:
-        """The label; else the tokens that it fires on most, in quotes; "" where neither is known."""
-        return self.label or in_quotes(self.peak_tokens[:5])
+        """The label; else the tokens that it fires on most, spaces visible; "" where neither is known."""
+        return self.label or in_sight(self.peak_tokens[:5])
 
     def get(self, name: str) -> Any:
         """A statistic by its name, whether it has a field of its own or not; None where it is unknown."""
@@ -133,6 +135,7 @@ class FeatureTable:
         self.ids = np.array(ids, dtype=np.int64)
         self.columns = (*COLUMNS, *extra)
         self._read, self._kept = read, dict[str, np.ndarray]()
+        self._lowered, self._orders = dict[str, list[str]](), dict[tuple[str, str, bool], np.ndarray]()
 
     @classmethod
     def of(cls, ids: Sequence[int], records: Iterable[FeatureStats]) -> FeatureTable:
@@ -144,7 +147,7 @@ class FeatureTable:
 
         def read(name: str) -> list[Any]:
             values = [None if row is None else row.get(name) for row in rows]
-            return list(map(in_quotes, values)) if name == "peak_tokens" else values
+            return list(map(TOKENS[name], values)) if name in TOKENS else values
 
         return cls(ids, read, extra)
 
@@ -158,7 +161,7 @@ class FeatureTable:
 
     def has(self, name: str) -> bool:
         """Whether this is a column of the table."""
-        return name == "peak_tokens" or any(column.name == name for column in self.columns)
+        return name in TOKENS or any(column.name == name for column in self.columns)
 
     def raw(self, name: str) -> np.ndarray:
         """`column` with nothing in place of a label."""
@@ -175,54 +178,142 @@ class FeatureTable:
                 self._kept[name] = np.asarray(numbers, dtype=np.float64)
         return self._kept[name]
 
-    def find(self, query: str = "", sort: str = "feature", page: int = 1, descending: bool = False) -> dict[str, Any]:
-        """One page of the features that a query finds.
+    @property
+    def all_columns(self) -> tuple[Column, ...]:
+        """The columns, the feature's own number as the first."""
+        return (Column("feature", "feature", "its number"), *self.columns)
+
+    def lowered(self, name: str) -> list[str]:
+        """A column of texts in small letters, and with plain spaces, to be searched."""
+        if name not in self._lowered:
+            self._lowered[name] = [str(text).lower().replace("␣", " ") for text in self.raw(name)]
+        return self._lowered[name]
+
+    def order(self, query: str = "", sort: str = "feature", descending: bool = False) -> np.ndarray:
+        """The rows that a query finds, sorted; what is unknown comes last either way.
 
         Args:
-            query: words in a text that is told of a feature, in any case. Digits find the features whose number begins
-                so, too. Empty finds all.
+            query: as in `core.filters`; empty finds all.
             sort: the name of a column, or "feature".
-            page: from 1; one too far gives the last.
-            descending: largest first; what is unknown comes last either way.
-
-        Returns:
-            {total, page, pages, features: [{feature, and each column by its name; None where it is unknown}]}
+            descending: largest first.
 
         Raises:
             ValueError: there is no such column.
         """
-        names = ["feature", *(column.name for column in self.columns)]
+        names = [column.name for column in self.all_columns]
         if sort not in names:
             raise ValueError(f"sort is {sort!r}; it is one of {', '.join(names)}")
-        chosen = np.flatnonzero(self._hits(query.strip().lower())) if query.strip() else np.arange(len(self.ids))
+        chosen = np.flatnonzero(matches(self, query))
         if sort != "feature":
             key = self.column(sort)[chosen]
             if key.dtype == object:
                 key = np.where(key == "", np.nan, np.unique(key.astype(str), return_inverse=True)[1])
-            chosen = chosen[np.argsort(-key if descending else key, kind="stable")]
-        elif descending:
-            chosen = chosen[::-1]
-        pages = max(1, math.ceil(len(chosen) / PAGE))
+            return chosen[np.argsort(-key if descending else key, kind="stable")]
+        return chosen[::-1] if descending else chosen
+
+    def find(
+        self, query: str = "", sort: str = "feature", page: int = 1, descending: bool = False, size: int = PAGE
+    ) -> dict[str, Any]:
+        """One page of the features that a query finds; the arguments are those of `order`.
+
+        Args:
+            page: from 1; one too far gives the last.
+            size: rows of a page.
+
+        Returns:
+            {total, page, pages, features: [{feature, and each column by its name; None where it is unknown}]}
+        """
+        chosen = self._ordered(query, sort, descending)
+        pages = max(1, math.ceil(len(chosen) / size))
         page = min(page, pages)
-        rows = chosen[(page - 1) * PAGE : page * PAGE]
+        rows = chosen[(page - 1) * size : page * size]
         features = [
             {"feature": int(self.ids[row])} | {c.name: _plain(self.column(c.name)[row]) for c in self.columns}
             for row in rows
         ]
         return {"total": len(chosen), "page": page, "pages": pages, "features": features}
 
-    def _hits(self, query: str) -> np.ndarray:
-        texts = ["peak_tokens", *(column.name for column in self.columns if column.kind == "text")]
-        hits = np.array([str(feature).startswith(query) for feature in self.ids.tolist()], dtype=bool)
-        for name in texts:
-            hits |= np.array([query in text.lower() for text in self.column(name)], dtype=bool)
-        return hits
+    def place(self, feature: Any, query: str, sort: str, descending: bool) -> int:
+        """Where a feature stands in `order`; -1 where it does not."""
+        at = np.flatnonzero(self.ids[self._ordered(query, sort, descending)] == feature)
+        return int(at[0]) if len(at) else -1
+
+    def is_labelled(self, feature: int) -> bool:
+        """Whether it has a label, and not only the tokens that it fires on."""
+        return bool(self.raw("label")[np.searchsorted(self.ids, feature)])
+
+    def known_columns(self) -> list[Column]:
+        """The columns of which something is known."""
+        return [c for c in self.columns if np.any(self.column(c.name) != "" if c.kind == "text" else self._finite(c))]
+
+    def cloud(self, query: str = "") -> dict[str, Any]:
+        """All features as a cloud of points, counted in a grid: those that a query finds, and all.
+
+        A crosscoder's are its relative norm and cosine, otherwise density and maximum, where these are known.
+
+        Returns:
+            {x, y: {name, title, low, high, log}, cells: [[column, row, number of all, of those found]]}, or {}.
+        """
+        by_name = {c.name: c for c in self.known_columns()}
+        pairs = (("relative_norm_difference", "decoder_cosine"), ("density", "max_activation"))
+        pair = next((p for p in pairs if by_name.keys() >= set(p)), None)
+        if pair is None:
+            return {}
+        found = np.zeros(len(self.ids), dtype=bool)
+        found[self._ordered(query, "feature", False)] = True
+        shown = np.logical_and.reduce([self._finite(by_name[name]) for name in pair])
+        axes: list[dict[str, Any]] = []
+        places = []
+        for name, size in zip(pair, GRID, strict=True):
+            values = self.column(name)
+            if is_log := pair[0] == "density":
+                shown = shown & (values > 0)
+            axes.append({"name": name, "title": by_name[name].title, "log": is_log, "size": size})
+            places.append(np.log10(np.where(shown, values, 1)) if is_log else values)
+        cells = np.zeros((2, *GRID), dtype=int)
+        for axis, values in zip(axes, places, strict=True):
+            low, high = (float(f(values[shown], initial=v)) for f, v in ((np.min, np.inf), (np.max, -np.inf)))
+            axis |= {"low": low, "high": high} if low < high else {"low": low - 0.5, "high": low + 0.5}
+        if not shown.any():
+            return {}
+        bins = [
+            np.minimum((size * (v[shown] - a["low"]) / (a["high"] - a["low"])).astype(int), size - 1)
+            for v, a, size in zip(places, axes, GRID, strict=True)
+        ]
+        np.add.at(cells[0], tuple(bins), 1)
+        np.add.at(cells[1], tuple(bins), found[shown].astype(int))
+        filled = [[x, y, *cells[:, x, y].tolist()] for x, y in np.argwhere(cells[0]).tolist()]
+        return {"x": axes[0], "y": axes[1], "cells": filled}
+
+    def _finite(self, column: Column) -> np.ndarray:
+        return np.isfinite(self.column(column.name))
+
+    def _ordered(self, query: str, sort: str, descending: bool) -> np.ndarray:
+        """`order`, remembered: a list that is scrolled asks for page after page."""
+        key = query.strip(), sort, descending
+        if key not in self._orders:
+            if len(self._orders) >= 16:
+                self._orders.clear()
+            self._orders[key] = self.order(*key)
+        return self._orders[key]
 
 
-def in_quotes(tokens: Iterable[Any] | None) -> str:
+def visible(token: str) -> str:
+    """A token in a list: its spaces and newlines can be seen."""
+    return token.replace(" ", "␣").replace("\n", "↵").replace("\t", "⇥")
+
+
+def in_sight(tokens: Iterable[Any] | None) -> str:
     """The tokens of `peak_tokens` as a text; each is `(token, count)`, or a row of these."""
-    names = [token["token"] if isinstance(token, dict) else token[0] for token in tokens or ()]
-    return " ".join(f"“{name}”" for name in names)
+    return " ".join(visible(token["token"] if isinstance(token, dict) else token[0]) for token in tokens or ())
+
+
+def all_in_sight(models: Iterable[Any] | None) -> str:
+    """The tokens of `top_logits` as a text to search."""
+    return " ".join(in_sight(tokens) for tokens in models or ())
+
+
+TOKENS: dict[str, Callable[[Any], str]] = {"peak_tokens": in_sight, "top_logits": all_in_sight}
 
 
 def _plain(value: Any) -> Any:

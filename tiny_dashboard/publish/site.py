@@ -22,7 +22,8 @@ from tiny_dashboard.core.card import no_examples
 from tiny_dashboard.core.examples import check_feature
 from tiny_dashboard.core.files import whole_folder
 from tiny_dashboard.core.highlight import plain_text
-from tiny_dashboard.core.static import assets, page, read_static
+from tiny_dashboard.core.static import assets, instrument, page, read_static
+from tiny_dashboard.core.statistics import TOKENS
 from tiny_dashboard.dashboards.offline import OfflineDashboard
 
 GROUP_FEATURES, GROUP_BYTES = 16, 2_000_000  # a data file ends after so many features, or characters of HTML
@@ -30,12 +31,13 @@ GROUP_FEATURES, GROUP_BYTES = 16, 2_000_000  # a data file ends after so many fe
 Entry = tuple[str, str, str, str]  # card, examples, a note in words, and its kind: "empty" or "error"
 
 _BODY = """<div class="td td-head"><h1>{title}</h1><p>{facts}</p></div>
-<div class="td td-site"><button id="td-previous" aria-label="previous feature">‹</button>
+<div class="td-beside"><aside class="td-side" id="td-table"></aside><main class="td-main">
+<div class="td td-site"><button id="td-previous" title="feature before (p)" aria-label="feature before">‹</button>
 <input id="td-feature" aria-label="Feature" inputmode="numeric" autocomplete="off">
-<button id="td-next" aria-label="next feature">›</button><button id="td-random">random</button>
-<input id="td-search" aria-label="Search" placeholder="Search, or a number   /" autocomplete="off">
-<button id="td-toggle">table</button></div>
-<div id="td-table" hidden></div><div id="td-view"></div>
+<button id="td-next" title="next feature (n)" aria-label="next feature">›</button>
+<button id="td-random" title="any feature (r)">random</button>
+<button id="td-list-button" title="show or hide the list (t)">list</button></div>
+<div id="td-view"></div></main></div>
 <noscript>This page reads its features with a script: allow scripts to see them.</noscript>"""
 
 
@@ -87,7 +89,7 @@ def export_site(
         _write(partial / "data" / "index.js", "index", index)
         facts = " · ".join(filter(None, [description, dashboard.about]))
         body = _BODY.format(title=plain_text(title), facts=plain_text(facts))
-        script = f"{assets()['js']}\n{read_static('site.js')}"
+        script = f"{assets()['js']}\n{instrument()}\n{read_static('site.js')}"
         html = page(body, title=title, css=assets()["css"], js=script, script_sources="'self'")
         (partial / "index.html").write_text(html, encoding="utf-8")
         if broken and len(broken) == len(wanted):
@@ -133,7 +135,7 @@ def _index(dashboard: OfflineDashboard, features: Sequence[int]) -> dict[str, An
     places = {feature: place for place, feature in enumerate(table.ids.tolist())}
     order = [places.get(feature) for feature in features]
     index: dict[str, Any] = {"feature": list(features), "columns": [vars(column) for column in table.columns]}
-    for name in ("peak_tokens", *(column.name for column in table.columns)):
+    for name in (*TOKENS, *(column.name for column in table.columns)):
         values = table.column(name).tolist()
         missing = "" if table.column(name).dtype == object else None
         index[name] = [missing if at is None else _short(values[at]) for at in order]

@@ -24,7 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tiny_dashboard.core.examples import Example, ExampleSource, SourceInfo, check_example
-from tiny_dashboard.core.statistics import FIELDS, Column, FeatureStats, FeatureTable, in_quotes
+from tiny_dashboard.core.statistics import FIELDS, TOKENS, Column, FeatureStats, FeatureTable
 
 LAYOUT_KEYS = ("format", "version", "n_features", "n_examples", "features", "examples_files", "features_files")
 FORMAT, VERSION = "tiny-dashboard examples", 1
@@ -149,8 +149,8 @@ class ParquetExamples(ExampleSource):
                 if name not in opened.schema_arrow.names:
                     return None
                 parts.append(opened.read([name]).column(0))
-        if name == "peak_tokens":
-            return [in_quotes(value) for part in parts for value in part.to_pylist()]
+        if name in TOKENS:
+            return [TOKENS[name](value) for part in parts for value in part.to_pylist()]
         if parts and pa.types.is_string(parts[0].type):
             return [value for part in parts for value in part.to_pylist()]
         return np.concatenate([part.to_numpy().astype(np.float64) for part in parts]) if parts else np.zeros(0)

@@ -14,6 +14,11 @@ def assets() -> dict[str, str]:
     return {kind: read_static(f"dashboard.{kind}") for kind in ("css", "js")}
 
 
+def instrument() -> str:
+    """The scripts of the live faces, the app and the static site: the list of features, and the keys."""
+    return read_static("list.js") + read_static("keys.js")
+
+
 def read_static(name: str) -> str:
     """The text of a file of this folder."""
     return (Path(__file__).parent / name).read_text(encoding="utf-8")
@@ -34,7 +39,7 @@ def page(body: str, *, title: str = "", css: str = "", js: str = "", script_sour
         f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{trusted}' {script_sources}"
     )
     # The body's own style stands on the tag, so that a page shown inside a notebook leaves the notebook alone.
-    look = "margin:0 auto;max-width:76rem;padding:1.5rem;font:15px/1.5 system-ui,sans-serif"
+    look = "margin:0 auto;max-width:110rem;padding:1.5rem;font:15px/1.5 system-ui,sans-serif"
     return Html(
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'

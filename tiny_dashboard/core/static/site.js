@@ -4,7 +4,7 @@
    tinyDashboardData(name, packed), packed being the base64 of deflated JSON: of "index" the columns of the feature
    table, of a group of features [card, examples, note, kind of note] for each, the HTML made by highlight.py. */
 (() => {
-  const PAGE = 25, KEPT = 12; // rows of the table; groups of features held at a time
+  const KEPT = 12; // groups of features held at a time
   const at = (id) => document.getElementById(id);
   const make = (tag, text, attributes = {}) => {
     const node = document.createElement(tag);
@@ -35,10 +35,9 @@
     return asked.get(name);
   };
 
-  let index, place = new Map(), turn = 0;
-  const listed = { query: "", sort: "feature", descending: false, page: 1 };
+  let index, place = new Map(), turn = 0, list;
 
-  const show = async (text) => {
+  const show = async (text, step = true) => {
     const mine = ++turn, view = at("td-view"), asked = String(text).trim().slice(0, 40), feature = Number(asked || NaN);
     at("td-feature").value = asked;
     let content;
@@ -61,9 +60,10 @@
     if (said) view.append(note(said, kind));
     refresh();
     document.title = `${asked} · ${index.title}`;
+    list.current(asked);
     const url = new URL(location);
     url.searchParams.set("feature", asked);
-    try { history.replaceState(null, "", url); } catch { /* a sandboxed frame */ }
+    try { if (url.href !== location.href) history[step ? "pushState" : "replaceState"](null, "", url); } catch { /* a sandboxed frame */ }
     // A Space lives in a frame of the Hub's page, whose address is the one that people copy.
     if (parent !== window) parent.postMessage({ queryString: url.searchParams.toString() }, "https://huggingface.co");
   };
@@ -73,77 +73,94 @@
     show(ids[next < 0 ? (by > 0 ? 0 : ids.length - 1) : next]);
   };
 
-  const number = (v) => (Math.abs(v) >= 0.1 && Math.abs(v) < 1000 ? v.toFixed(2) : String(Number(v.toPrecision(3))));
-  const cell = (kind, v) => (v === null ? "" : kind === "text" ? v : kind === "percent" ? `${Number((100 * v).toPrecision(3))}%` : number(v));
-  const table = () => {
-    const { sort, descending } = listed, query = listed.query.toLowerCase(), key = index[sort];
-    const texts = ["peak_tokens", ...index.columns.filter(({ kind }) => kind === "text").map(({ name }) => name)];
-    let rows = index.feature.map((_, n) => n);
-    // Digits find the features whose number begins so, too.
-    if (query) rows = rows.filter((n) => String(index.feature[n]).startsWith(query) || texts.some((name) => index[name][n].toLowerCase().includes(query)));
-    const order = (a, b) => (key[a] < key[b] ? -1 : key[a] > key[b] ? 1 : 0);
-    // What is not known comes last either way.
-    rows.sort((a, b) => (key[a] === null) - (key[b] === null) || (descending ? order(b, a) : order(a, b)) || a - b);
-    const pages = Math.max(1, Math.ceil(rows.length / PAGE)), page = Math.min(listed.page, pages);
-    const root = make("div", undefined, { class: "td td-table" }), bar = make("div", undefined, { class: "td-bar" });
-    bar.append(make("span", `${rows.length.toLocaleString("en")} features, page ${page} of ${pages}`));
-    for (const [to, sign] of [[page - 1, "‹ back"], [page + 1, "more ›"]]) {
-      if (to >= 1 && to <= pages) bar.append(make("button", sign, { "data-action": "page", "data-value": to }));
-    }
-    const grid = make("table"), head = grid.createTHead().insertRow(), body = grid.createTBody();
-    for (const { name, title, says } of [{ name: "feature", title: "feature", says: "its number" }, ...index.columns]) {
-      const th = make("th", undefined, { title: says });
-      th.append(make("button", title + (name === sort ? (descending ? " ↓" : " ↑") : ""), { "data-action": "sort", "data-value": name }));
-      head.append(th);
-    }
-    for (const n of rows.slice((page - 1) * PAGE, page * PAGE)) {
-      const row = make("tr", undefined, { "data-action": "open", "data-value": index.feature[n] }), first = make("td");
-      first.append(make("button", index.feature[n]));
-      row.append(first, ...index.columns.map(({ name, kind }) => make("td", cell(kind, index[name][n]))));
-      body.append(row);
-    }
-    root.append(bar, grid);
-    at("td-table").replaceChildren(root);
-    at("td-table").hidden = false;
-    refresh();
+  /* What `core/filters.py` and `FeatureTable` do in Python; a test compares them. */
+  const plain = (name) => name.toLowerCase().replace(/[^\p{L}\p{N}]+/gu, ""), all = () => [{ name: "feature", title: "feature", kind: "number", says: "its number" }, ...index.columns];
+  const columnOf = (name) => {
+    const key = plain(name), columns = all(), words = (c) => `${c.title} ${c.name}`.toLowerCase().split(/[^\p{L}\p{N}]+/u);
+    return key ? columns.find((c) => [c.name, c.title].some((n) => plain(n) === key)) ?? columns.find((c) => words(c).some((word) => word.startsWith(key))) : undefined;
   };
-  const act = (kind, { action, value }) => {
-    if (kind !== "action") return;
-    if (action === "open") return show(value);
-    if (action === "page") listed.page = Number(value);
-    else { // the largest are asked for first; features are counted from the smallest
-      listed.descending = value === listed.sort ? !listed.descending : value !== "feature";
-      Object.assign(listed, { sort: value, page: 1 });
+  const NUMBER = /^[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?%?$/i, compare = { "<": (a, b) => a < b, "<=": (a, b) => a <= b, ">": (a, b) => a > b, ">=": (a, b) => a >= b };
+  const condition = ({ name, title, kind }, sign, value) => {
+    const values = index[name];
+    if (kind === "text") {
+      if (!/^!?=$/.test(sign)) throw new Error(`${title} is a text; compare it with = or !=, or type its words alone`);
+      return (n) => (values[n].toLowerCase() === value.toLowerCase()) === (sign === "=");
     }
-    table();
+    const parts = value.split(",");
+    if (!parts.every((part) => NUMBER.test(part))) throw new Error(`'${value}' after ${title} is no number; write ${title}${sign}0.5, for example`);
+    const numbers = parts.map((part) => parseFloat(part) / (part.endsWith("%") ? 100 : 1));
+    if (/^!?=$/.test(sign)) return (n) => numbers.includes(values[n]) === (sign === "=");
+    return (n) => values[n] !== null && compare[sign](values[n], numbers[0]);
   };
-  const refresh = tinyDashboard(document, act);
+  const lowered = {};
+  const says = (phrase, isNumber) => {
+    const texts = ["peak_tokens", "top_logits", ...index.columns.filter(({ kind }) => kind === "text").map(({ name }) => name)].map((name) => (lowered[name] ??= index[name].map((text) => text.toLowerCase().replaceAll("␣", " "))));
+    return (n) => (isNumber && String(index.feature[n]).startsWith(phrase)) || texts.some((column) => column[n].includes(phrase));
+  };
+  const matches = (query) => {
+    const tests = [], phrases = [];
+    const words = query.replace(/"([^"]*)"|([^\s"<>=!]+)(<=|>=|!=|<|>|=)(\S*)/g, (term, quoted, name, sign, value) => {
+      if (quoted !== undefined) { phrases.push(quoted); return " "; }
+      const column = columnOf(name);
+      if (!column) {
+        if (value && !NUMBER.test(value)) return term; // words like any other: code has such signs, too
+        throw new Error(`'${name}' in '${term}' is no column; there are ${all().map((c) => c.title).join(", ")}`);
+      }
+      if (value) tests.push(condition(column, sign, value)); // else it is being typed
+      return " ";
+    }).trim().split(/\s+/).join(" ");
+    for (const phrase of [...phrases, words].filter(Boolean)) tests.push(says(phrase.toLowerCase(), phrase === words && /^\d+$/.test(phrase)));
+    return index.feature.map((_, n) => n).filter((n) => tests.every((test) => test(n)));
+  };
+  const known = () => index.columns.filter(({ name }) => index[name].some((v) => v !== null && v !== ""));
+  const find = async ({ query, sort, descending, page, size, feature }) => {
+    try {
+      const key = index[sort], rows = matches(query), none = (v) => v === null || v === "";
+      const order = (a, b) => (key[a] < key[b] ? -1 : key[a] > key[b] ? 1 : 0);
+      // What is not known comes last either way.
+      rows.sort((a, b) => none(key[a]) - none(key[b]) || (descending ? order(b, a) : order(a, b)) || a - b);
+      const features = rows.slice((page - 1) * size, page * size).map((n) => ({ feature: index.feature[n], chips: index.label?.[n] === index.peak_tokens[n], ...Object.fromEntries(index.columns.map(({ name }) => [name, index[name][n]])) }));
+      return { total: rows.length, columns: known(), place: rows.findIndex((n) => index.feature[n] === feature), features };
+    } catch (error) { return { error: error.message }; }
+  };
+  const GRID = [96, 40];
+  const cloud = async ({ query }) => {
+    const columns = known(), pair = [["relative_norm_difference", "decoder_cosine"], ["density", "max_activation"]].map((names) => names.map((name) => columns.find((c) => c.name === name))).find((axes) => axes.every(Boolean));
+    if (!pair) return {};
+    let found;
+    try { found = new Set(matches(query)); } catch (error) { return { error: error.message }; }
+    const log = pair[0].name === "density", of = (axis, n) => { const v = index[axis.name][n]; return v === null ? NaN : log ? Math.log10(v) : v; };
+    const rows = index.feature.map((_, n) => n).filter((n) => pair.every((axis) => Number.isFinite(of(axis, n))));
+    if (!rows.length) return {};
+    const axes = pair.map((axis, i) => {
+      const values = rows.map((n) => of(axis, n)), low = values.reduce((a, b) => Math.min(a, b)), high = values.reduce((a, b) => Math.max(a, b));
+      return { name: axis.name, title: axis.title, log, size: GRID[i], low: low < high ? low : low - 0.5, high: low < high ? high : high + 0.5 };
+    });
+    const cells = new Map();
+    for (const n of rows) {
+      const at = axes.map((axis) => Math.min(axis.size - 1, Math.floor((axis.size * (of(axis, n) - axis.low)) / (axis.high - axis.low)))), key = at.join();
+      if (!cells.has(key)) cells.set(key, [...at, 0, 0]);
+      cells.get(key)[2] += 1;
+      cells.get(key)[3] += found.has(n);
+    }
+    return { x: axes[0], y: axes[1], cells: [...cells.values()] };
+  };
+  const refresh = tinyDashboard(document, (kind, { action, value }) => { if (kind === "action" && action === "open") show(value); });
 
   const press = { "td-previous": () => step(-1), "td-next": () => step(1) };
   press["td-random"] = () => show(index.feature[Math.floor(Math.random() * index.feature.length)]);
-  press["td-toggle"] = () => { if (at("td-table").hidden) table(); else at("td-table").hidden = true; };
-  const buttons = { p: "td-previous", n: "td-next", r: "td-random" };
+  const buttons = { n: ["td-next", "next feature"], p: ["td-previous", "feature before"], r: ["td-random", "any feature"] };
   const start = (read) => {
     index = read;
     if (!index.feature.length) return at("td-view").replaceChildren(note("the examples are there, and hold no feature"));
     index.feature.forEach((feature, n) => place.set(feature, n));
     for (const [id, call] of Object.entries(press)) at(id).onclick = call;
     at("td-feature").onchange = (event) => show(event.target.value);
-    at("td-search").onkeydown = (event) => {
-      if (event.key !== "Enter") return;
-      const query = event.target.value.trim();
-      if (/^\d+$/.test(query)) return show(query);
-      Object.assign(listed, { query, page: 1 });
-      table();
-    };
-    document.addEventListener("keydown", (event) => {
-      if (event.target.closest?.("input") || event.ctrlKey || event.metaKey || event.altKey) return;
-      if (event.key === "/") at("td-search").focus();
-      else if (buttons[event.key]) press[buttons[event.key]]();
-      else return;
-      event.preventDefault();
-    });
-    show(new URL(location).searchParams.get("feature") ?? index.start);
+    list = at("td-table").tinyList = tinyDashboardList(at("td-table"), { find, cloud }, show);
+    tinyDashboardKeys(document, buttons);
+    const linked = () => new URL(location).searchParams.get("feature") ?? index.start;
+    addEventListener("popstate", () => show(linked(), false));
+    show(linked(), false);
   };
   load("index").then(start, (error) => at("td-view").replaceChildren(note(error.message, "error")));
 })();

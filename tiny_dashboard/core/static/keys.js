@@ -1,0 +1,59 @@
+/* Keys for what is done often, and the sheet that names them; for the app and the static site alike.
+
+   tinyDashboardKeys(place, buttons): `buttons` are {key: [id of the button, what it does]}. The list's own keys, `/`,
+   `t` and `?`, are added where there is a list. */
+function tinyDashboardKeys(place, buttons) {
+  if (window.tinyDashboardSheet) return;
+  const list = () => [...document.querySelectorAll("#td-table, #td-table *")].find((node) => node.tinyList)?.tinyList;
+  const beside = () => document.querySelector(".td-beside"), seen = (node) => node?.checkVisibility();
+  const drawer = (open) => {
+    const at = beside();
+    if (!at) return;
+    const wide = matchMedia("(min-width: 1100px)").matches;
+    at.classList.toggle(wide ? "td-alone" : "td-drawer", wide ? open === false || (open === undefined && !at.classList.contains("td-alone")) : open);
+    document.getElementById("td-list-button")?.setAttribute("aria-expanded", String(wide ? !at.classList.contains("td-alone") : at.classList.contains("td-drawer")));
+  };
+  const find = () => { drawer(true); list()?.focus(); };
+  const acts = {
+    j: [() => list()?.step(1), "down the list"], k: [() => list()?.step(-1), "up the list"],
+    "/": [find, "filter the list"], t: [() => drawer(), "show or hide the list"],
+  };
+  const sheet = document.createElement("dialog");
+  sheet.className = "td td-sheet";
+  sheet.setAttribute("aria-label", "Keys");
+  window.tinyDashboardSheet = sheet;
+  const show = () => {
+    const line = (keys, says) => {
+      const row = document.createElement("tr");
+      const [name, text] = [document.createElement("td"), document.createElement("td")];
+      for (const key of keys) { const kbd = document.createElement("kbd"); kbd.textContent = key; name.append(kbd, " "); }
+      text.textContent = says;
+      row.append(name, text);
+      return row;
+    };
+    const table = document.createElement("table"), title = document.createElement("h3");
+    title.textContent = "Keys";
+    if (beside()) for (const [key, [, says]] of Object.entries(acts)) table.append(line([key], says));
+    for (const [key, [, says]] of Object.entries(buttons)) table.append(line([key], says));
+    table.append(line(["↑", "↓"], "from example to example"), line(["Enter"], "unfold it"), line(["←", "→"], "from token to token"), line(["Esc"], "fold, close, leave the filter"), line(["?"], "this sheet"));
+    sheet.replaceChildren(title, table);
+    (document.querySelector(".gradio-container") ?? document.body).append(sheet);
+    sheet.showModal();
+  };
+  sheet.addEventListener("click", () => sheet.close());
+  place.addEventListener("click", (event) => {
+    if (event.target.closest?.("#td-list-button")) drawer();
+    else if (beside()?.classList.contains("td-drawer") && !event.target.closest?.(".td-side")) drawer(false);
+  });
+  place.addEventListener("keydown", (event) => {
+    const typing = event.target.closest?.("input, textarea, select, [contenteditable], dialog");
+    if (event.key === "Escape" && !typing && beside()?.classList.contains("td-drawer")) drawer(false);
+    if (typing || event.ctrlKey || event.metaKey || event.altKey) return;
+    const button = buttons[event.key] && document.getElementById(buttons[event.key][0]);
+    if (event.key === "?") show();
+    else if (seen(button)) button.click();
+    else if (acts[event.key] && seen(beside())) acts[event.key][0]();
+    else return;
+    event.preventDefault();
+  });
+}
