@@ -122,7 +122,7 @@ def test_the_list_beside_the_detail(visit):
     search.press("Enter")  # a number opens its feature
     expect(page.locator("#td-card strong").first).to_have_text("label 33")
     search.fill("loudness>1")
-    expect(table.locator(".td-error")).to_contain_text("'loudness' in 'loudness>1' is no column; there are feature")
+    expect(table.locator("[role=alert]")).to_contain_text("'loudness' in 'loudness>1' is no column; there are feature")
     search.press("Escape")
     expect(count).to_have_text(f"{N_FEATURES} features")
     head = table.get_by_role("button", name="max", exact=True)

@@ -98,9 +98,9 @@ def test_the_site_filters_as_python_does(open_site, bundle):
         try:
             found = [row["feature"] for row in table.find(query, size=10)["features"]]
         except ValueError as error:
-            expect(page.locator("#td-table .td-error")).to_have_text(str(error))
+            expect(page.locator("#td-table [role=alert]")).to_have_text(str(error))
             continue
-        expect(page.locator("#td-table .td-error")).to_be_hidden()
+        expect(page.locator("#td-table [role=alert]")).to_be_hidden()
         total = table.find(query)["total"]
         said = f"{total} found" if total else "nothing found"
         expect(page.locator("#td-table .td-bar")).to_have_text(said)

@@ -21,7 +21,7 @@ function tinyDashboardList(host, ask, open) {
     placeholder: "when   density<1%   max>10        /",
   });
   const presets = make("div", { class: "td-presets" }), plot = make("div", { class: "td-cloud" });
-  const count = make("span", { role: "status" }), said = make("div", { class: "td td-note td-error td-fine", role: "alert", hidden: "" });
+  const count = make("span", { role: "status" }), said = make("div", { class: "td td-note td-fine", role: "alert", hidden: "" });
   const body = make("tbody"), heads = make("tr");
   const table = make("table", {}, make("thead", {}, heads), body);
   const scroll = make("div", { class: "td-scroll", tabindex: "0", role: "region", "aria-label": "Features" }, table);
@@ -66,7 +66,7 @@ function tinyDashboardList(host, ask, open) {
     const first = Math.max(0, Math.floor(scroll.scrollTop / height) - 10), last = Math.min(total, first + room + 20);
     const wanted = [];
     for (let page = Math.floor(first / SIZE) + 1; page <= Math.ceil(last / SIZE); page++) wanted.push(fetchPage(page));
-    await Promise.all(wanted);
+    try { await Promise.all(wanted); } catch { return; } // `load` says why
     const key = [turn, first, last, current].join();
     if (mine !== turn || key === drawn) return;
     drawn = key;
@@ -235,7 +235,7 @@ function tinyDashboardList(host, ask, open) {
     load();
   });
   const openAt = async (at) => {
-    const found = await rowAt(at);
+    const found = await rowAt(at).catch(() => null);
     if (!found) return;
     place = at;
     current = found.feature;
@@ -275,7 +275,7 @@ function tinyDashboardList(host, ask, open) {
         if (place >= 0) {
           const top = place * height;
           if (top < scroll.scrollTop || top + 2 * height > scroll.scrollTop + scroll.clientHeight) scroll.scrollTop = Math.max(0, top - 3 * height);
-          await rowAt(place);
+          await rowAt(place).catch(() => null);
         }
       }
       await draw();
