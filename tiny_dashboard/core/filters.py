@@ -13,20 +13,29 @@ from __future__ import annotations
 import operator
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from tiny_dashboard.core.statistics import Column, FeatureTable
+
+class Column(Protocol):
+    """What is asked of a column; `statistics.Column` is one."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def title(self) -> str: ...
+    @property
+    def kind(self) -> str: ...
+
 
 _TERM = re.compile(r'"([^"]*)"|([^\s"<>=!]+)(<=|>=|!=|<|>|=)(\S*)')
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?%?", re.IGNORECASE)
 _COMPARE = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
 
 
-def matches(table: FeatureTable, query: str) -> np.ndarray:
-    """Which features of a table a query finds, `[n_features]` of bool.
+def matches(table: Any, query: str) -> np.ndarray:
+    """Which features of a `FeatureTable` a query finds, `[n_features]` of bool.
 
     Raises:
         ValueError: a condition names no column, or compares a number with something else.
@@ -68,7 +77,7 @@ def _plain(name: str) -> str:
     return re.sub(r"[\W_]+", "", name.lower())
 
 
-def _holds(table: FeatureTable, column: Column, sign: str, value: str) -> np.ndarray:
+def _holds(table: Any, column: Column, sign: str, value: str) -> np.ndarray:
     known = table.ids.astype(np.float64) if column.name == "feature" else table.column(column.name)
     if column.kind == "text":
         if sign not in ("=", "!="):
@@ -82,7 +91,7 @@ def _holds(table: FeatureTable, column: Column, sign: str, value: str) -> np.nda
     return _COMPARE[sign](known, numbers[0])  # what is unknown is NaN, and neither
 
 
-def _says(table: FeatureTable, phrase: str, is_number: bool) -> np.ndarray:
+def _says(table: Any, phrase: str, is_number: bool) -> np.ndarray:
     hits = np.zeros(len(table.ids), dtype=bool)
     if is_number:
         hits |= np.array([str(feature).startswith(phrase) for feature in table.ids.tolist()], dtype=bool)
