@@ -90,4 +90,4 @@ def test_deep_links_in_an_element(visits, app_url, tmp_path):
         page.keyboard.press("n")
         expect(feature_box(page)).to_have_value("10")
         page.wait_for_function("location.search.includes('feature=10')")
-        assert page.url.startswith(f"{url}/paper.html?own=1&feature=10&tab=offline&")
+        assert page.url == f"{url}/paper.html?own=1&feature=10&tab=offline"

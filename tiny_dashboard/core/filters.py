@@ -52,7 +52,7 @@ def matches(table: Any, query: str) -> np.ndarray:
             return " "
         column = _column(columns, name)
         if column is None:
-            if value and not _NUMBER.fullmatch(value):
+            if not _NUMBER.fullmatch(value):
                 return term[0]  # words like any other: code has such signs, too
             known = ", ".join(c.title for c in columns)
             raise ValueError(f"{name!r} in {term[0]!r} is no column; there are {known}")

@@ -290,7 +290,7 @@ class FeatureTable:
 
     def _ordered(self, query: str, sort: str, descending: bool) -> np.ndarray:
         """`order`, remembered: a list that is scrolled asks for page after page."""
-        key = query.strip(), sort, descending
+        key = query.strip(), str(sort), descending
         if key not in self._orders:
             if len(self._orders) >= 16:
                 self._orders.clear()

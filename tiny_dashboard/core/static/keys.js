@@ -41,6 +41,8 @@ function tinyDashboardKeys(place, buttons) {
     sheet.showModal();
   };
   sheet.addEventListener("click", () => sheet.close());
+  // The browser closes it in its own time, and the next key may be faster.
+  sheet.addEventListener("keydown", (event) => { if (event.key === "Escape") sheet.close(); });
   place.addEventListener("click", (event) => {
     if (event.target.closest?.("#td-list-button")) drawer();
     else if (beside()?.classList.contains("td-drawer") && !event.target.closest?.(".td-side")) drawer(false);

@@ -218,8 +218,8 @@ function tinyDashboardList(host, ask, open) {
   search.addEventListener("keydown", (event) => {
     if (event.key === "Enter") {
       clearTimeout(timer);
+      filter(search.value);
       if (/^\d+$/.test(search.value.trim())) open(search.value.trim());
-      else filter(search.value);
     } else if (event.key === "Escape") {
       event.stopPropagation();
       filter("");

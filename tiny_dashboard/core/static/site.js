@@ -103,7 +103,7 @@
       if (quoted !== undefined) { phrases.push(quoted); return " "; }
       const column = columnOf(name);
       if (!column) {
-        if (value && !NUMBER.test(value)) return term; // words like any other: code has such signs, too
+        if (!NUMBER.test(value)) return term; // words like any other: code has such signs, too
         throw new Error(`'${name}' in '${term}' is no column; there are ${all().map((c) => c.title).join(", ")}`);
       }
       if (value) tests.push(condition(column, sign, value)); // else it is being typed
