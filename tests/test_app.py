@@ -236,7 +236,9 @@ def test_what_belongs_together_stands_in_line(visit, width):
     page.get_by_role("tab", name="Offline").click()
     if width == 400:
         page.get_by_role("button", name="list", exact=True).click()
-    assert page.locator("#td-search").evaluate("e => { e.value = e.placeholder; return e.scrollWidth <= e.clientWidth }")
+    assert page.locator("#td-search").evaluate(
+        "e => { e.value = e.placeholder; return e.scrollWidth <= e.clientWidth }"
+    )
 
 
 def test_nothing_moves_when_the_feature_changes(visit, rich):
