@@ -214,14 +214,14 @@ def test_search(ask):
     answers = [ask.features("1", page=page + 1) for page in range(ask.features("1")["pages"])]
     assert {r["feature"] for answer in answers for r in answer["features"]} >= set(ones), "what begins so, or is told"
     assert found("1") == found(" 1 ") == found(1)
-    assert found("onerror") == [HOSTILE_FEATURE] and found(HOSTILE_LABEL) == [HOSTILE_FEATURE]
+    assert HOSTILE_FEATURE in found("onerror") and found(HOSTILE_LABEL) == [HOSTILE_FEATURE]
     assert found("fox")[:3] == [0, 1, 2], "what a feature fires on is searched too"
     assert ask.features("no such label") == {"total": 0, "page": 1, "pages": 1, "features": []}
     assert found("") == found(None) == list(range(PAGE))
     assert found("x" * 10**6) == []
     assert ask.features("label 1", sort="feature", descending=True)["features"][0]["feature"] == 19
-    for regex in (".*", "(", "[", "%", "_", "\\"):
-        assert found(regex) == ([HOSTILE_FEATURE] if regex in HOSTILE_LABEL else [])
+    for regex in ("lab.*", "(label", "label [1]", "label %", "label _", "\\"):
+        assert found(regex) == [], "words, no pattern"
 
 
 def test_what_cannot_be_sorted_by(ask):
