@@ -48,6 +48,7 @@ def test_every_setting_can_be_written(tmp_path):
         "title": "T",
         "description": "D",
         "examples": "o/e",
+        "labels": "/labels.jsonl",
         "dictionary": "o/d",
         "which": {"width": "16k", "l0": 71},
         "models": ("o/a", "o/b"),

@@ -14,6 +14,7 @@ from tests.helpers.hub_client import IMPATIENT
 from tests.helpers.hub_server import Hub
 from tiny_dashboard.core.examples import Example
 from tiny_dashboard.publish.push import push_dataset
+from tiny_dashboard.sources.labels import Label, LabelStore
 from tiny_dashboard.sources.parquet import ParquetExamples
 from tiny_dashboard.sources.write import write_dataset
 
@@ -65,10 +66,16 @@ def test_push_breaks_off_goes_on_and_replaces(hub, tmp_path, monkeypatch):
     assert 'load_dataset("me/examples", "examples"' in files["README.md"].decode()
     assert re.search("config_name: examples", files["README.md"].decode())
     assert ParquetExamples(hub.datasets["me/examples"].commits[-1])[5][0].max_activation == 6.0
+    # Labels come along, and those of other people that are there stay.
+    hub.commit("me/examples", files | {"labels.jsonl": b'{"feature": 1, "label": "theirs"}\n'})
+    LabelStore(folder / "labels.jsonl").add(Label(2, "ours"))
+    assert push(hub, folder).returncode == 0
+    known = LabelStore(hub.datasets["me/examples"].commits[-1] / "labels.jsonl").known()
+    assert {feature: told["label"] for feature, told in known.items()} == {1: "theirs", 2: "ours"}
     # Another, smaller dataset takes its place; nothing of the first is left.
     other = make_dataset(tmp_path / "two", range(2), monkeypatch)
     assert push(hub, other).returncode == 0
-    left = ["README.md", "examples/00000.parquet", "features/00000.parquet", "metadata.json"]
+    left = ["README.md", "examples/00000.parquet", "features/00000.parquet", "labels.jsonl", "metadata.json"]
     assert sorted(hub.files("me/examples")) == left
 
 

@@ -28,6 +28,13 @@ def test_offline_example_runs_as_written(tmp_path, monkeypatch):
     assert page.count("<i") >= 6
 
 
+def test_a_feature_is_named_as_written(tmp_path, monkeypatch):
+    (block,) = [b for b in BLOCKS if "dashboard.label(" in b]
+    monkeypatch.chdir(tmp_path)
+    assert run(block)["dashboard"].table.find("begins")["features"][0]["feature"] == 656
+    assert (tmp_path / "labels.jsonl").is_file()
+
+
 def test_figures_are_written_as_written(tmp_path, monkeypatch):
     (block,) = [b for b in BLOCKS if "feature.tex" in b]
     monkeypatch.chdir(tmp_path)

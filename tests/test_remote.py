@@ -15,6 +15,7 @@ from tests.helpers.hub_server import Dataset, Hub
 from tiny_dashboard.core.examples import Example
 from tiny_dashboard.core.statistics import FeatureStats
 from tiny_dashboard.hub import parse_name
+from tiny_dashboard.sources.labels import Label, LabelStore
 from tiny_dashboard.sources.write import write_dataset
 
 
@@ -153,6 +154,17 @@ def test_all_statistics_come_as_columns(client):
     client("s = open_examples('me/ours')")
     assert client("s.table().column('density').tolist()") == [f / 1000 for f in range(64)]
     assert client("s.stats(9).label") == "feature 9"
+
+
+def test_labels_on_the_hub_are_shown_and_new_ones_are_not_written_into_the_cache(client, hub, folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "named")
+    LabelStore(tmp_path / "named" / "labels.jsonl").add(Label(9, "theirs"))
+    hub.datasets["me/named"] = Dataset(tmp_path / "named")
+    client("from tiny_dashboard import OfflineFeatureCentricDashboard as D; d = D.open('me/named')")
+    client("d.label(8, 'mine') and None")
+    assert client("[d.stats(9).label, d.stats(8).label]") == ["theirs", "mine"]
+    assert client("D.open('me/named').stats(8).label") == "feature 8"
+    assert client("d.about").endswith("the examples lie on the Hub; name a file with labels=")
 
 
 def test_other_formats_are_downloaded_and_their_size_is_said_first(client, offline, hub, tmp_path):

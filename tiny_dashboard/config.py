@@ -34,6 +34,7 @@ class DashboardConfig(BaseModel):
     title: str = Field(default="tiny-dashboard", description="The heading, as plain text.")
     description: str = Field(default="", description="The line under the heading, as plain text.")
     examples: str | Mapping[Any, Any] | None = Field(default=None, description="Examples: a path or a Hub dataset id.")
+    labels: str | None = Field(default=None, description="Labels: a .jsonl file; else one beside the examples.")
     dictionary: str | None = Field(default=None, description="SAE, transcoder or crosscoder: a path or a Hub id.")
     which: Mapping[str, Any] = Field(
         default={}, description="Selects one dictionary of many: width=16k, l0=71, subfolder=…"
@@ -108,6 +109,8 @@ class DashboardConfig(BaseModel):
             return settings
         found: dict[str, Any] = {"models": tuple(_resolve(folder, name) for name in settings.models)}
         found |= {name: _resolve(folder, getattr(settings, name)) for name in _PATHS}
+        if settings.labels is not None:  # which may not be there yet
+            found["labels"] = str(folder / Path(settings.labels).expanduser())
         return settings.model_copy(update=found)
 
     def open_offline(self) -> OfflineDashboard | None:
@@ -123,6 +126,7 @@ class DashboardConfig(BaseModel):
             window_size=self.window_size,
             max_examples=self.max_examples,
             panels=(*PANELS, *map(_function, self.panels)),
+            labels=self.labels,
         )
 
     def open_dictionary(self) -> Fitted:

@@ -102,6 +102,13 @@ def look_up(name: HubName, kind: str) -> Snapshot:
     return Snapshot(repo, kind, revision, here, folder)
 
 
+def is_downloaded(path: Path) -> bool:
+    """Whether a file lies where the Hub's client keeps what it has downloaded, which is not ours to write to."""
+    from huggingface_hub import constants
+
+    return Path(constants.HF_HUB_CACHE).resolve() in path.absolute().parents
+
+
 @contextmanager
 def errors_in_words(name: str, *, writing: bool = False) -> Iterator[None]:
     """Errors of the Hub's client, as what a person can do about them.

@@ -70,7 +70,7 @@ def _suppresses(stats: FeatureStats, info: CardInfo) -> str:
 def _extra(stats: FeatureStats, info: CardInfo) -> str:
     rows = []
     for name, value in stats.extra.items():
-        column = extra_column(name, [value])
+        column = extra_column(name, isinstance(value, str))
         rows.append(f"{plain_text(column.title)} <strong>{plain_text(column.show(value))}</strong>")
     return f"<small>{' · '.join(rows)}</small>" if rows else ""
 

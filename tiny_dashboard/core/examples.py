@@ -113,6 +113,7 @@ class ExampleSource(Mapping[int, Sequence[Example]]):
     """
 
     info: SourceInfo = SourceInfo("unknown")
+    path: Any = None  # the file or folder, where it is one
     read_ids: Callable[[Sequence[int]], list[str]] | None = None  # makes ids readable, where their tokenizer is known
 
     def features(self) -> Sequence[int]:
@@ -137,7 +138,7 @@ class ExampleSource(Mapping[int, Sequence[Example]]):
         try:
             examples, read = self.load(feature), self.read_ids
         except BROKEN as error:
-            where = f" of {self.path}" if hasattr(self, "path") else ""
+            where = f" of {self.path}" if self.path else ""
             raise ValueError(
                 f"feature {feature}{where} cannot be read: {type(error).__name__}: {error}; is the file whole?"
             ) from error

@@ -54,6 +54,11 @@ COLUMNS = (
     ),
     Column("decoder_cosine", "cosine", "between a crosscoder's two decoder directions"),
 )
+LABEL_COLUMNS = (
+    Column("label_score", "score", "how well the label foretells where the feature fires: 0.5 by chance, 1 perfect"),
+    Column("label_source", "label by", "who named it: a person, or a language model", "text"),
+    Column("note", "note", "what people wrote of it", "text"),
+)
 
 
 @dataclass(frozen=True)
@@ -102,6 +107,12 @@ class FeatureStats:
         """A statistic by its name, whether it has a field of its own or not; None where it is unknown."""
         return getattr(self, name) if name in FIELDS else self.extra.get(name)
 
+    def with_label(self, told: Mapping[str, Any]) -> FeatureStats:
+        """This record with a label: `told` holds `label`, and the names of `LABEL_COLUMNS`, those that are known."""
+        said = {c.name: with_label(c.name, self.get(c.name), told) for c in LABEL_COLUMNS}
+        extra = {name: v for name, v in {**self.extra, **said}.items() if v not in (None, "")}
+        return replace(self, label=with_label("label", self.label, told), extra=extra)
+
     def over(self, other: FeatureStats | None) -> FeatureStats:
         """This record, with what only the other one knows."""
         if other is None:
@@ -113,10 +124,16 @@ class FeatureStats:
 FIELDS = tuple(one.name for one in fields(FeatureStats) if one.name != "extra")
 
 
-def extra_column(name: str, values: Iterable[Any]) -> Column:
-    """The column of a statistic that we never heard of."""
-    is_text = any(isinstance(value, str) for value in values)
-    return Column(name, name.replace("_", " "), "as its source has it", "text" if is_text else "number")
+def with_label(name: str, before: Any, told: Mapping[str, Any]) -> Any:
+    """A column of a feature's label once `told` has its say: another label leaves nothing of who gave the former."""
+    return told.get(name) if name in told or (name.startswith("label_") and "label" in told) else before
+
+
+def extra_column(name: str, is_text: bool) -> Column:
+    """The column of a statistic that is none of `COLUMNS`."""
+    kind = "text" if is_text else "number"
+    ours = next((c for c in LABEL_COLUMNS if (c.name, c.kind) == (name, kind)), None)
+    return ours or Column(name, name.replace("_", " "), "as its source has it", kind)
 
 
 class FeatureTable:
@@ -143,13 +160,30 @@ class FeatureTable:
         known = {record.feature: record for record in records}
         rows = [known.get(feature) for feature in ids]
         names = dict.fromkeys(name for record in known.values() for name in record.extra)
-        extra = [extra_column(n, [r.extra.get(n) for r in known.values()]) for n in names]
+        extra = [extra_column(n, any(isinstance(r.extra.get(n), str) for r in known.values())) for n in names]
 
         def read(name: str) -> list[Any]:
             values = [None if row is None else row.get(name) for row in rows]
             return list(map(TOKENS[name], values)) if name in TOKENS else values
 
         return cls(ids, read, extra)
+
+    def with_labels(self, known: Mapping[int, Mapping[str, Any]]) -> FeatureTable:
+        """This table with labels: `{feature: what FeatureStats.with_label takes}`."""
+        rows = np.flatnonzero(np.isin(self.ids, np.fromiter(known, np.int64, len(known))))
+        told = [known[feature] for feature in self.ids[rows].tolist()]
+        ours = {column.name: column for column in (COLUMNS[0], *LABEL_COLUMNS)}
+
+        def read(name: str) -> Any:
+            if name not in ours:
+                return self.raw(name)
+            values = list(self.raw(name)) if ours[name] in self.columns else [None] * len(self.ids)
+            for row, one in zip(rows.tolist(), told, strict=True):
+                values[row] = with_label(name, values[row], one)
+            return values
+
+        kept = [c for c in self.columns if c not in COLUMNS and c.name not in ours]
+        return FeatureTable(self.ids.tolist(), read, [*LABEL_COLUMNS, *kept])
 
     def column(self, name: str) -> np.ndarray:
         """One statistic of all features, `[n_features]`: float64 with NaN, or texts with "", for what is unknown.

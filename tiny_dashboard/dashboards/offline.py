@@ -22,6 +22,7 @@ from tiny_dashboard.core.static import assets, page
 from tiny_dashboard.core.statistics import FeatureStats, FeatureTable
 from tiny_dashboard.core.text import TokenReader, scale_limit
 from tiny_dashboard.hub import load_tokenizer
+from tiny_dashboard.sources.labels import Label, LabelStore, labels_for
 
 
 class OfflineDashboard:
@@ -35,6 +36,7 @@ class OfflineDashboard:
         window_size: tokens shown on each side of the peak; the rest is folded.
         max_examples: examples shown of a feature.
         panels: of the card, `(stats, info) -> HTML` each; see `core.card`.
+        labels: a `LabelStore`, or the file that new labels go to; None takes `labels.jsonl` beside the examples.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class OfflineDashboard:
         max_examples: int = 30,
         *,
         panels: Sequence[Panel] = PANELS,
+        labels: str | Path | LabelStore | None = None,
     ) -> None:
         for feature in max_activation_examples if isinstance(max_activation_examples, dict) else ():
             if not hasattr(feature, "__index__"):
@@ -55,6 +58,8 @@ class OfflineDashboard:
         self.window_size = window_size
         self.max_examples = max_examples
         self.panels = panels
+        self.labels = labels_for(max_activation_examples, labels)
+        self._labelled: tuple[int, FeatureTable | None] = (-1, None)
 
     @classmethod
     def from_db(
@@ -80,6 +85,7 @@ class OfflineDashboard:
         window_size: int = 50,
         max_examples: int = 30,
         panels: Sequence[Panel] = PANELS,
+        labels: str | Path | LabelStore | None = None,
         **options: Any,
     ) -> Self:
         """Open whatever `open_examples` reads; `options` go to it.
@@ -89,7 +95,7 @@ class OfflineDashboard:
         from tiny_dashboard.sources import open_examples
 
         examples = open_examples(source, tokenizer=tokenizer, **options)
-        return cls(examples, tokenizer, window_size, max_examples, panels=panels)
+        return cls(examples, tokenizer, window_size, max_examples, panels=panels, labels=labels)
 
     @property
     def info(self) -> SourceInfo:
@@ -103,7 +109,8 @@ class OfflineDashboard:
         info = self.info
         where = f"layer {info.layer}, {info.hook_point or 'resid_post'}" if info.layer is not None else ""
         models = " ↔ ".join(name.rstrip("/").rsplit("/", 1)[-1] for name in info.models)
-        return " · ".join(filter(None, [models, where, f"{len(self.features):,} features with examples"]))
+        facts = [models, where, f"{len(self.features):,} features with examples"]
+        return " · ".join(filter(None, [*facts, *self.labels.complaints(self.features)]))
 
     @cached_property
     def tokenizer(self) -> Any:
@@ -119,11 +126,37 @@ class OfflineDashboard:
     def stats(self, feature_idx: int) -> FeatureStats | None:
         """What is known of a feature besides its examples; None where that is nothing."""
         source = self.max_activation_examples
-        return source.stats(feature_idx) if isinstance(source, ExampleSource) else None
+        return self.labels.over(source.stats(feature_idx) if isinstance(source, ExampleSource) else None, feature_idx)
 
-    @cached_property
+    def label(self, feature: int, label: str | None = None, *, note: str | None = None, **more: Any) -> Label:
+        """Name a feature; every view shows it at once. What the author said of it before is kept, and goes behind.
+
+        Args:
+            feature: its index.
+            label: a name in one line; "" takes the author's own back, None leaves it.
+            note: anything else, in any number of lines; as for `label`.
+            more: `author` (else the name that this person has on this machine), `source`, `score`, `n_judgements`.
+
+        Returns:
+            The label as it is kept; a warning says where that is in memory only.
+
+        Raises:
+            ValueError: a text is too long, or an argument is not what it should be.
+            UnknownFeatureError: there is no such feature.
+        """
+        return self.labels.give(check_feature(feature, self.max_activation_examples), label, note, **more)
+
+    @property
     def table(self) -> FeatureTable:
         """What is known of all features."""
+        version, table = self._labelled
+        if table is None or version != self.labels.version:
+            version = self.labels.version
+            self._labelled = version, (table := self.labels.table(self._table))
+        return table
+
+    @cached_property
+    def _table(self) -> FeatureTable:
         source = self.max_activation_examples
         return source.table() if isinstance(source, ExampleSource) else FeatureTable(self.features)
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from tiny_dashboard.hub import errors_in_words
+from tiny_dashboard.sources.labels import NAME as LABELS
 from tiny_dashboard.sources.parquet import THIS, ParquetExamples, recognises
 
 DATA = ("examples/*.parquet", "features/*.parquet")
-LAST = ("metadata.json", "README.md")  # they make it a dataset, so they come when the rest is there
+LAST = ("metadata.json", "README.md", LABELS)  # they make it a dataset, so they come when the rest is there
 
 
 def push_dataset(folder: str | Path, repo_id: str, *, private: bool = False, token: str | None = None) -> str:
@@ -58,5 +59,11 @@ def push_dataset(folder: str | Path, repo_id: str, *, private: bool = False, tok
             CommitOperationAdd("metadata.json", folder / "metadata.json"),
             CommitOperationAdd("README.md", card.encode()),
         ]
+        if (folder / LABELS).exists():
+            lines = (folder / LABELS).read_bytes().splitlines(keepends=True)
+            if LABELS in there:  # other people's labels stay
+                known = Path(api.hf_hub_download(repo_id, LABELS, repo_type="dataset")).read_bytes()
+                lines = [*dict.fromkeys([*known.splitlines(keepends=True), *lines])]
+            end.append(CommitOperationAdd(LABELS, b"".join(lines)))
         api.create_commit(repo_id, end, commit_message="Examples: metadata and card", repo_type="dataset")
     return url

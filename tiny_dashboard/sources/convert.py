@@ -10,21 +10,33 @@ from typing import Any
 
 from tiny_dashboard.core.examples import ExampleSource, SourceInfo
 from tiny_dashboard.core.files import whole_folder
-from tiny_dashboard.core.statistics import COLUMNS
+from tiny_dashboard.core.statistics import COLUMNS, FeatureTable
 from tiny_dashboard.hub import load_tokenizer
 from tiny_dashboard.sources import open_examples
+from tiny_dashboard.sources.labels import LabelStore, labels_for
 from tiny_dashboard.sources.parquet import ParquetExamples
-from tiny_dashboard.sources.write import write_dataset
+from tiny_dashboard.sources.write import write_dataset, write_labels
 
 
-def convert(source: Any, folder: str | Path, *, tokenizer: Any = None, progress: bool = True, **options: Any) -> Path:
+def convert(
+    source: Any,
+    folder: str | Path,
+    *,
+    tokenizer: Any = None,
+    labels: str | Path | LabelStore | None = None,
+    progress: bool = True,
+    **options: Any,
+) -> Path:
     """Read examples feature by feature and write them as a dataset; our own layout is copied as it is.
+
+    The labels come along: all of them in `labels.jsonl`, and those that are shown in the `features` table too.
 
     Args:
         source: anything `open_examples` takes; `options` go to it.
         folder: where to write; it must not exist, or be empty. It is written whole or not at all.
         tokenizer: the tokenizer of the token ids, or its Hub id or folder. Its name goes into the metadata, and it
             makes the snippets readable.
+        labels: as for `OfflineDashboard`.
         progress: show a progress bar on stderr.
 
     Returns:
@@ -39,8 +51,9 @@ def convert(source: Any, folder: str | Path, *, tokenizer: Any = None, progress:
     examples = open_examples(source, tokenizer=tokenizer, **options)
     info = examples.info if isinstance(examples, ExampleSource) else SourceInfo("dict")
     folder = Path(folder).absolute()
+    store = labels_for(examples, labels)
     if isinstance(examples, ParquetExamples):
-        return _copy(examples, folder)
+        return _copy(examples, folder, store)
     features = sorted(examples)
     first = next((row for f in features for row in examples[f]), None)
     if first is not None and not len(first[1]) and info.tokenizer is None:
@@ -53,23 +66,33 @@ def convert(source: Any, folder: str | Path, *, tokenizer: Any = None, progress:
     known = {name: getattr(info, name) for name in ("tokenizer", "models", "dictionary", "layer", "hook_point")}
     metadata = {name: value for name, value in known.items() if value} | dict(info.extra)
     metadata.setdefault("converted_from", info.format)
+    own = examples if isinstance(examples, ExampleSource) else None
     rows = ((f, examples[f]) for f in tqdm(features, desc="examples", unit=" features", disable=not progress))
     stats = (
         record
         for feature in tqdm(features, desc="statistics", unit=" features", disable=not progress)
-        if isinstance(examples, ExampleSource) and (record := examples.stats(feature)) is not None
+        if (record := store.over(own.stats(feature) if own else None, feature)) is not None
     )
-    extra = [c for c in examples.table().columns if c not in COLUMNS] if isinstance(examples, ExampleSource) else []
-    return write_dataset(folder, rows, stats, metadata, tokenizer=tokenizer, extra=extra)
+    extra = [c for c in store.table(own.table() if own else FeatureTable(features)).columns if c not in COLUMNS]
+    written = write_dataset(folder, rows, stats, metadata, tokenizer=tokenizer, extra=extra)
+    store.copy(written)
+    return written
 
 
-def _copy(source: ParquetExamples, folder: Path) -> Path:
-    """The same dataset elsewhere; only a tokenizer that was named relative to it is named anew."""
+def _copy(source: ParquetExamples, folder: Path, labels: LabelStore) -> Path:
+    """The same dataset elsewhere; labels are added, and a tokenizer that was named relative to it is named anew."""
     with whole_folder(folder) as partial:
-        shutil.copytree(source.folder(), partial, dirs_exist_ok=True)
-        named, found = source.metadata.get("tokenizer"), source.info.tokenizer
+        there = source.folder()
+        shutil.copytree(there, partial, dirs_exist_ok=True)
+        metadata = source.metadata
+        named, found = metadata.get("tokenizer"), source.info.tokenizer
         if found is not None and found != named:
             is_folder = Path(found).is_dir()
-            metadata = source.metadata | {"tokenizer": os.path.relpath(found, folder) if is_folder else found}
+            metadata = metadata | {"tokenizer": os.path.relpath(found, folder) if is_folder else found}
+        if known := labels.known():
+            labels.copy(partial)
+            files = [there / file["name"] for file in metadata["features_files"]]
+            metadata = metadata | {"features_files": write_labels(partial, files, known)}
+        if metadata is not source.metadata:
             (partial / "metadata.json").write_text(json.dumps(metadata, indent=1), encoding="utf-8")
     return folder

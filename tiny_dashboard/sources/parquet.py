@@ -24,7 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tiny_dashboard.core.examples import Example, ExampleSource, SourceInfo, check_example
-from tiny_dashboard.core.statistics import FIELDS, TOKENS, Column, FeatureStats, FeatureTable
+from tiny_dashboard.core.statistics import FIELDS, TOKENS, FeatureStats, FeatureTable, extra_column
 
 LAYOUT_KEYS = ("format", "version", "n_features", "n_examples", "features", "examples_files", "features_files")
 FORMAT, VERSION = "tiny-dashboard examples", 1
@@ -138,7 +138,7 @@ class ParquetExamples(ExampleSource):
 
     def table(self) -> FeatureTable:
         schema = self._features_schema()
-        extra = [Column(f.name, f.name.replace("_", " "), "as its source has it", kind) for f, kind in _extra(schema)]
+        extra = [extra_column(field.name, kind == "text") for field, kind in _extra(schema)]
         return FeatureTable(self.features(), self._column, extra)
 
     def _column(self, name: str) -> Any:

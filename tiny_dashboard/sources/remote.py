@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from tiny_dashboard.core.examples import ExampleSource
 from tiny_dashboard.hub import HubName, errors_in_words, look_up
+from tiny_dashboard.sources.labels import NAME as LABELS
 from tiny_dashboard.sources.parquet import ParquetExamples, recognises
 
 _FOOTER_READ = 65_536  # arrow reads this much of the end of a file, even for a smaller footer
@@ -33,7 +34,7 @@ def fetch(name: HubName) -> ExampleSource | Path:
     """
     dataset, inside, _ = name
     snapshot = look_up(name, "dataset")
-    folder = snapshot.get(["metadata.json"])
+    folder = snapshot.get(["metadata.json", LABELS])
     if not inside and recognises(folder):
         return HubExamples(dataset, folder.name, folder)
     if snapshot.folder is None:
@@ -168,7 +169,11 @@ class _Window(io.RawIOBase):
 
 def _wanted(dataset: str, sizes: Mapping[str, int], inside: str) -> list[str]:
     """The files to download: the one database or pickle and what lies beside it, or else all."""
-    beside = [name for name in sizes if re.fullmatch(r"(.*/)?(feature_df\.csv|explanations(\.json|/.*))", name)]
+    beside = [
+        name
+        for name in sizes
+        if re.fullmatch(r"(.*/)?(feature_df\.csv|(.*\.)?labels\.jsonl|explanations(\.json|/.*))", name)
+    ]
     if inside:
         named = [name for name in sizes if name == inside or name.startswith(f"{inside}/")]
         if not named:

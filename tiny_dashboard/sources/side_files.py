@@ -43,7 +43,7 @@ class WithSideFiles(ExampleSource):
 
     def __init__(self, source: ExampleSource, side: Mapping[int, FeatureStats]) -> None:
         self._source, self._side = source, side
-        self.info = source.info
+        self.info, self.path = source.info, source.path
         if any(stats.relative_norm_difference is not None for stats in side.values()):
             self.info = replace(source.info, extra={**source.info.extra, "relative_norm_difference": CONVENTION})
 
@@ -148,7 +148,8 @@ def _json(file: Path) -> Iterator[FeatureStats]:
 def _lines(file: Path) -> Iterator[FeatureStats]:
     for row in read_lines(file):
         if row.get("description"):
-            yield FeatureStats(int(row["index"]), label=row["description"])
+            by = row.get("explanationModelName")
+            yield FeatureStats(int(row["index"]), label=row["description"], extra={"label_source": by} if by else {})
 
 
 def _text(file: Path) -> Iterator[FeatureStats]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import json
+import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
@@ -17,7 +18,7 @@ import pyarrow.parquet as pq
 
 from tiny_dashboard.core.examples import Example, check_example, stored_tokens
 from tiny_dashboard.core.files import whole_folder
-from tiny_dashboard.core.statistics import FIELDS, Column, FeatureStats
+from tiny_dashboard.core.statistics import COLUMNS, FIELDS, LABEL_COLUMNS, Column, FeatureStats, with_label
 from tiny_dashboard.core.text import TokenReader
 from tiny_dashboard.sources.parquet import EXAMPLES_SCHEMA, FEATURES_SCHEMA, FORMAT, THIS, TOKENS_FIELD, VERSION
 
@@ -76,6 +77,41 @@ def write_dataset(
         (partial / "metadata.json").write_text(json.dumps(known | layout, indent=1), encoding="utf-8")
         (partial / "README.md").write_text(_card(folder.name, known, layout), encoding="utf-8")
     return folder
+
+
+def write_labels(folder: Path, files: Sequence[Path], known: Mapping[int, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Write a dataset's `features` table anew, with labels.
+
+    Args:
+        folder: the dataset; the files of the table in it are replaced.
+        files: the table as it is, elsewhere.
+        known: `{feature: what FeatureStats.with_label takes}`.
+
+    Returns:
+        The files, as metadata.json has them.
+    """
+
+    def tables() -> Iterator[pa.Table]:
+        for file in files:
+            with pq.ParquetFile(file) as opened:
+                for group in range(opened.num_row_groups):
+                    yield _labelled(opened.read_row_group(group), known)
+
+    shutil.rmtree(folder / "features")
+    (folder / "features").mkdir()
+    return _write_files(folder, "features", tables(), sys.maxsize)
+
+
+def _labelled(table: pa.Table, known: Mapping[int, Mapping[str, Any]]) -> pa.Table:
+    told = [known.get(feature, {}) for feature in table.column("feature").to_pylist()]
+    for column in (COLUMNS[0], *LABEL_COLUMNS):
+        at = table.schema.get_field_index(column.name)
+        before = table.column(at).to_pylist() if at >= 0 else [None] * len(told)
+        values = [with_label(column.name, was, one) for was, one in zip(before, told, strict=True)]
+        kind = pa.string() if column.kind == "text" else pa.float64()
+        new = pa.field(column.name, kind), _array(values, kind)
+        table = table.set_column(at, *new) if at >= 0 else table.append_column(*new)
+    return table
 
 
 def _write_files(root: Path, kind: str, tables: Iterable[pa.Table], features_per_file: int) -> list[dict[str, Any]]:

@@ -27,6 +27,7 @@ class DiffingStoreExamples(ExampleSource):
 
     def __init__(self, path: str | Path) -> None:
         self._db = Database(path)
+        self.path = self._db.path
         try:
             columns = self._db.tables["sequences"]
             self._sequence = quote("sequence_uid" if "sequence_uid" in columns else "sequence_idx")

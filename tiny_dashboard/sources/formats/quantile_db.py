@@ -26,6 +26,7 @@ class QuantileDbExamples(ExampleSource):
 
     def __init__(self, path: str | Path) -> None:
         self._db = Database(path)
+        self.path = self._db.path
         self.info = SourceInfo(NAME)
 
     @cached_property

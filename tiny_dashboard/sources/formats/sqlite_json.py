@@ -37,6 +37,7 @@ class SqliteJsonExamples(ExampleSource):
 
     def __init__(self, path: str | Path, column_name: str | None = None, table_name: str | None = None) -> None:
         self._db = Database(path)
+        self.path = self._db.path
         try:
             table, column, key = _locate(self._db, table_name, column_name)
         except Exception:
