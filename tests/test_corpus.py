@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import gzip
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +25,9 @@ from tests.helpers.collect_fixtures import (
 )
 from tests.helpers.hub_client import Client, Refused
 from tests.helpers.hub_server import Dataset, Hub
-from tiny_dashboard.collect.corpus import Batches, encode_chat, open_corpus, to_document
+from tiny_dashboard.collect.corpus import Batches
+from tiny_dashboard.collect.documents import open_corpus, to_document
+from tiny_dashboard.core.prompts import encode_chat
 from tiny_dashboard.dictionaries import load_dictionary
 from tiny_dashboard.feature_centric_dashboards import OfflineFeatureCentricDashboard
 from tiny_dashboard.models.featurizer import Featurizer
@@ -66,10 +70,26 @@ def test_the_same_documents_in_every_form(setup, texts, tmp_path, kind):
     assert data(found) == data(collect(setup, texts, tmp_path / "b" / "out"))
 
 
+def test_files_as_windows_and_gzip_write_them(tmp_path):
+    for name, content in {
+        "a.jsonl.gz": gzip.compress(b'{"text": "the cat"}\n{"text": "a dog"}'),
+        "b.txt": "the cat\r\na dog\r\n".encode("utf-8-sig"),
+        "c.txt": "the cat\r\na dog\r\n".encode("utf-16"),
+        "d.csv": "text\r\nthe cat\r\na dog\r\n".encode("utf-16"),
+        "e.jsonl": '{"text": "the cat"}\r\n{"text": "a dog"}'.encode("utf-8-sig"),
+    }.items():
+        (tmp_path / name).write_bytes(content)
+        rows = open_corpus(tmp_path / name)
+        assert [to_document(row, 0) for row in rows] == ["the cat", "a dog"], name
+    (tmp_path / "g.jsonl").write_text('{"text": "the cat"}', encoding="utf-16")
+    with pytest.raises(ValueError, match="g.jsonl is in UTF-16; convert it"):
+        open_corpus(tmp_path / "g.jsonl")
+
+
 def test_chats_mask_what_the_template_wrote(setup):
     tokenizer = setup[2]
     messages = [{"role": "user", "content": " the cat\n"}, {"role": "assistant", "content": "<user> user"}]
-    _, ids, special = encode_chat(messages, tokenizer)
+    _, ids, special, _ = encode_chat(messages, tokenizer)
     pieces = tokenizer.convert_ids_to_tokens(ids)
     kept = [piece for piece, masked in zip(pieces, special) if not masked]
     assert "".join(kept) == "ĠtheĠcatĊĠuser"
@@ -231,7 +251,7 @@ BAD = {
     "bytes": ([b"the \xff"], ValueError, "document 0 is not valid UTF-8 at byte 4"),
     "surrogate": (["the cat", "a \ud800"], ValueError, "document 1: .*surrogate"),
     "number": ([3], TypeError, "document 0 is neither a text nor"),
-    "roles": ([[{"role": "user", "content": 5}]], TypeError, "document 0 is neither"),
+    "roles": ([[{"role": "user", "content": 5}]], ValueError, "document 0: turn 1 of 1 has content that is neither"),
     "mapping": ({"text": "x"}, TypeError, "not dict"),
 }
 
@@ -242,6 +262,82 @@ def test_bad_corpora(setup, tmp_path, name):
     with pytest.raises(kind, match=message):
         collect(setup, corpus, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_bad_documents_are_counted_and_skipped(setup, tmp_path):
+    pair, dictionary, tokenizer = setup
+    refuses = tokenizer.chat_template.replace(
+        "<{{ m.role }}>", "{% if m.role == 'system' %}{{ raise_exception('no system turns') }}{% endif %}<{{ m.role }}>"
+    )
+    stricter = make_tokenizer(refuses.replace("{{ m.content }}", "{{ m.content.split('</think>')[-1] }}"))
+    good = [{"text": [{"role": "user", "content": f"the cat {n}"}]} for n in range(9)]
+    bad = [{"text": [{"role": "system", "content": "the dog"}]}, {"text": [{"role": "user", "content": 3}]}]
+    cut = [{"text": [{"from": "human", "value": "the cat"}, {"from": "gpt", "value": "<think>a</think>the dog"}]}]
+    empty = [{"text": ""}] * 4  # blocks of which no batch comes
+    rows = [*good[:3], *bad, *cut, *good[3:], *empty, *bad, *empty]
+    path = tmp_path / "corpus.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)))
+    with pytest.raises(ValueError, match="document 3: .*no system turns"):
+        collect((pair, dictionary, stricter), path, tmp_path / "out", on_error="stop")
+
+    def run(name, **options):
+        with pytest.warns(UserWarning) as said:
+            out = collect((pair, dictionary, stricter), path, tmp_path / name / "out", block_size=4, **options)
+        return out, next(str(w.message) for w in said if "skipped" in str(w.message))
+
+    out, said = run("a")
+    assert "4 documents could not be read, and were skipped; of 1 conversations the chat template leaves" in said
+    assert "The first: document 3: the chat template does not take this conversation: no system turns; doc" in said
+    meta = json.loads((out / "metadata.json").read_text())
+    assert (meta["n_documents_skipped"], meta["n_documents_cut"]) == (4, 1)
+    from tiny_dashboard.collect import merge
+
+    shards = [run(f"shard{n}", shard=n, num_shards=2)[0] for n in range(2)]
+    with pytest.warns(UserWarning, match="4 documents could not be read"):
+        merged = merge(shards, tmp_path / "merged", tokenizer=tokenizer)
+    assert data(merged) == data(out)
+    with pytest.raises(ValueError, match="none of the first 4 documents can be read: document 0"):
+        collect((pair, dictionary, stricter), [bad[0]] * 4, tmp_path / "none", on_error="skip")
+
+
+def test_bad_documents_are_counted_once_when_a_run_goes_on(setup, tmp_path, monkeypatch):
+    from tiny_dashboard.collect.run import Run
+
+    corpus = [text for n in range(20) for text in ("the cat " * n + "and", 3)]
+    real, calls = Run.update, []
+
+    def update(self, batch):
+        calls.append(batch)
+        if len(calls) in (2, 5):
+            raise OSError("the power is gone")
+        return real(self, batch)
+
+    monkeypatch.setattr(Run, "update", update)
+    options = {"on_error": "skip", "block_size": 10, "resume": True, "batch_size": 1}
+    for _ in range(2):
+        with pytest.raises(OSError, match="power"):
+            collect(setup, corpus, tmp_path / "out", **options)
+    with pytest.warns(UserWarning, match="20 documents could not be read"):
+        collect(setup, corpus, tmp_path / "out", **options)
+
+
+def test_tokens_of_which_a_model_makes_nothing(setup, tmp_path):
+    pair, dictionary, tokenizer = setup
+    corpus = ["the cat and", "the dog and the bird", "in the house"]
+    broken = copy.deepcopy(pair)
+    with torch.no_grad():
+        broken[0].get_input_embeddings().weight[tokenizer.convert_tokens_to_ids("Ġdog")] = torch.nan
+    whole = json.loads((collect(setup, corpus, tmp_path / "a" / "out") / "metadata.json").read_text())
+    with pytest.warns(UserWarning, match="at 5 tokens the models gave NaN or infinity"):
+        out = collect((broken, dictionary, tokenizer), corpus, tmp_path / "b" / "out")
+    meta = json.loads((out / "metadata.json").read_text())
+    assert meta["n_tokens_nan"] == 5 and meta["n_tokens"] == whole["n_tokens"] - 5
+    source = open_examples(out)
+    assert all(source.stats(f).density == source.stats(f).n_active / meta["n_tokens"] for f in source)
+    with torch.no_grad():
+        broken[0].get_input_embeddings().weight[:] = torch.inf
+    with pytest.raises(ValueError, match=r"Llama.* gives NaN .* at (.*) of \1 tokens .*layer 1, in torch.float32"):
+        collect((broken, dictionary, tokenizer), corpus, tmp_path / "c" / "out")
 
 
 def test_bad_files(setup, tmp_path):

@@ -6,6 +6,7 @@ import os
 import sys
 import tomllib
 import traceback
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from importlib.util import find_spec
@@ -300,7 +301,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     try:
         # Not `cli()`, which prints usage errors in several lines, and others as a traceback.
-        with command.make_context("tiny-dashboard", [word for word in words if word != "--verbose"]) as context:
+        context = command.make_context("tiny-dashboard", [word for word in words if word != "--verbose"])
+        with context, warnings.catch_warnings():
+            warnings.showwarning = lambda message, *_, **__: print(f"warning: {_one_line(message)}", file=sys.stderr)
             command.invoke(context)
         return 0
     except typer.Exit as done:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tiny_dashboard.collect.corpus import Batches, open_corpus
+from tiny_dashboard.collect.corpus import Batches
+from tiny_dashboard.collect.documents import open_corpus
 from tiny_dashboard.collect.run import Run
 from tiny_dashboard.collect.settings import CollectSettings
 from tiny_dashboard.hub import resolve_device
@@ -34,6 +36,8 @@ def collect_examples(models: Any, dictionary: Any, corpus: Any, out: str | Path,
         TypeError: a setting that there is not.
     """
     chosen = CollectSettings(**settings)
+    if chosen.on_error is None:
+        chosen = replace(chosen, on_error="skip" if isinstance(corpus, str | Path) else "stop")
     out = Path(out).absolute()
     models = list(models) if isinstance(models, Sequence) and not isinstance(models, str) else [models]
     featurizer = load_featurizer(

@@ -7,21 +7,18 @@ on counts the batches of its block. So any number of shards sees exactly the bat
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from itertools import chain, count, islice, pairwise
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from tiny_dashboard.collect.documents import Faults, to_document
 from tiny_dashboard.collect.settings import CollectSettings
 from tiny_dashboard.collect.state import Windows
-from tiny_dashboard.core.prompts import encode_chat, encode_text
-
-READERS = {".parquet": "parquet", ".jsonl": "json", ".json": "json", ".txt": "text", ".text": "text", ".csv": "csv"}
-COLUMNS = ("text", "messages", "conversation", "conversations", "chat", "content")
+from tiny_dashboard.core.prompts import EncodedText, encode_chat, encode_text
 
 
 class Window(NamedTuple):
@@ -45,6 +42,7 @@ class TokenBatch(NamedTuple):
         documents: about how many documents of the corpus lie before the end of this batch.
         digest: of the block's texts, to tell on resuming that the corpus is the same.
         stream: where the block begins in a streamed dataset, as that says it; None elsewhere.
+        faults: of the block, with its first batch; and of blocks before it that gave no batch.
     """
 
     ids: Tensor
@@ -57,6 +55,7 @@ class TokenBatch(NamedTuple):
     documents: int
     digest: str
     stream: dict[str, Any] | None
+    faults: Faults
 
 
 class Block(NamedTuple):
@@ -66,74 +65,6 @@ class Block(NamedTuple):
     first: int
     rows: list[Any]
     stream: dict[str, Any] | None = None
-
-
-def open_corpus(source: Any, *, split: str = "train", subset: str | None = None) -> Iterable[Any]:
-    """The documents of a file, a folder or a Hub dataset (streamed); anything else iterable is returned as it is.
-
-    Args:
-        source: a path to parquet, jsonl, json, csv or text (one document a line), a folder that `Dataset.save_to_disk`
-            wrote, a folder or a Hub id that `datasets.load_dataset` takes, or an iterable of strings, of chats (lists
-            of messages), or of rows.
-        split, subset: which part of a dataset.
-
-    Raises:
-        FileNotFoundError: a path that isn't there, and no Hub dataset either.
-        TypeError: not iterable.
-    """
-    if not isinstance(source, str | Path):
-        if not isinstance(source, Iterable) or isinstance(source, bytes | Mapping):
-            raise TypeError(
-                f"a corpus is a path, a Hub dataset id or an iterable of texts, not {type(source).__name__}"
-            )
-        return source
-    from datasets import load_dataset, load_from_disk
-    from datasets.exceptions import DatasetNotFoundError
-
-    path = Path(source).expanduser()
-    if path.suffix.lower() in READERS and not path.exists():
-        raise FileNotFoundError(f"there is no file {path}")
-    if path.is_file():
-        reader = READERS.get(path.suffix.lower())
-        if reader is None:
-            raise ValueError(f"{path} is no corpus file that is known; expected {', '.join(READERS)}")
-        return load_dataset(reader, data_files=str(path), split="train", streaming=True)
-    if (path / "dataset_info.json").exists() and (path / "state.json").exists():
-        return load_from_disk(str(path))  # rows by number: a shard reads its own blocks only
-    try:
-        return load_dataset(str(path if path.is_dir() else source), subset, split=split, streaming=True)
-    except DatasetNotFoundError as error:
-        raise FileNotFoundError(f"there is no corpus {str(source)!r}, neither here nor on the Hub: {error}") from error
-
-
-def to_document(row: Any, number: int, column: str | None = None) -> str | list[Mapping[str, str]] | None:
-    """The text or the chat of one row; None where it is null.
-
-    Raises:
-        KeyError: the row lacks the column; the message lists those it has.
-        TypeError, ValueError: it is no document; the message says which one.
-    """
-    if isinstance(row, Mapping) and "role" not in row:
-        name = column or next((name for name in COLUMNS if name in row), None)
-        if name is None and len(row) == 1:
-            name = next(iter(row))
-        if name not in row:
-            wanted = f"has no column {column!r}" if column else "has no column that is known to hold text"
-            raise KeyError(f"document {number} {wanted}; choose one of {', '.join(map(str, row))} as column=")
-        row = row[name]
-    if isinstance(row, bytes):
-        try:
-            row = row.decode()
-        except UnicodeDecodeError as error:
-            raise ValueError(f"document {number} is not valid UTF-8 at byte {error.start}; decode it first") from error
-    if row is None or isinstance(row, str):
-        return row
-    messages = list(row) if isinstance(row, Sequence) else []
-    if not messages or not all(isinstance(m, Mapping) and isinstance(m.get("content"), str) for m in messages):
-        raise TypeError(
-            f"document {number} is neither a text nor a list of messages with role and content: {str(row)[:80]!r}"
-        )
-    return messages
 
 
 @dataclass
@@ -152,6 +83,7 @@ class Batches:
         bos: whether a BOS stands before every window of a text, and is not stored; None: where the tokenizer writes
             one. A chat begins as its template writes it: where that writes no BOS, no window has one.
         block_size: documents handled together.
+        on_error: what a document that cannot be read does: it is skipped ("skip") or ends the run ("stop").
         shard, num_shards: blocks `shard`, `shard + num_shards`, … only.
     """
 
@@ -165,6 +97,7 @@ class Batches:
     column: str | None = None
     bos: bool | None = None
     block_size: int = 256
+    on_error: str = "stop"
     shard: int = 0
     num_shards: int = 1
 
@@ -176,6 +109,7 @@ class Batches:
 
     def __post_init__(self) -> None:
         self.n_documents = 0
+        self.faults = Faults()  # of blocks that were read and have given no batch yet
         self.bos_id: Any = getattr(self.tokenizer, "bos_token_id", None)
         if self.bos and self.bos_id is None:
             raise ValueError("a BOS is asked for before every window, and the tokenizer has none; give bos=False")
@@ -219,13 +153,18 @@ class Batches:
             if number == block and expected not in (None, digest.hexdigest()):
                 raise ValueError("the corpus has changed since the stopped run read it; give that one, or start anew")
             batches = list(self._cut(windows))
+            if number < self.num_shards and self.faults.skipped == len(rows):
+                raise ValueError(f"none of the first {len(rows)} documents can be read: {self.faults.named[0]}")
+            if number == block and step:
+                self.faults = Faults()  # they came with the block's first batch
             for i, batch in enumerate(batches):
                 if number > block or i >= step:
                     before = batches[i - 1][-1] if i else None
                     after = batches[i + 1][0] if i + 1 < len(batches) else None
                     documents = first + len(rows) * (i + 1) // len(batches)
                     place = {"block": number, "step": i, "documents": documents, "digest": digest.hexdigest()}
-                    yield self._tensors(batch, before, after, place | {"stream": found.stream})
+                    faults, self.faults = self.faults, Faults()
+                    yield self._tensors(batch, before, after, place | {"stream": found.stream, "faults": faults})
 
     def _blocks(self, start: int, stream: dict[str, Any] | None) -> Iterator[Block]:
         """This shard's blocks from block `start` on."""
@@ -266,27 +205,41 @@ class Batches:
     def _documents(self, first: int, rows: list[Any], digest: Any) -> Iterator[tuple[int, list[int], list[bool]]]:
         """`(number, ids, masked)` of the documents of at least two tokens; ids are without BOS."""
         for number, row in enumerate(rows, first):
-            document = to_document(row, number, self.column)
-            digest.update(repr(document).encode("utf-8", "replace"))
-            ids: list[int] = []
-            special: list[bool] = []
-            try:
-                if isinstance(document, list):
-                    _, ids, special = encode_chat(document, self.tokenizer)
-                elif document:
-                    _, ids, special = encode_text(document, self.tokenizer, bos=self.bos)
-            except ValueError as error:
-                raise ValueError(f"document {number}: {error}") from error
-            if self.bos and ids and ids[0] != self.bos_id:
-                raise ValueError(
-                    f"document {number}: the chat template writes no BOS, and a BOS stands before every window of this "
-                    "run; give bos=False (--no-bos), or collect texts and chats apart"
-                )
-            if self.bos:
-                ids, special = ids[1:], special[1:]
             self.n_documents += 1
+            try:
+                document = to_document(row, number, self.column)
+                digest.update(repr(document).encode("utf-8", "replace"))
+                _, ids, special, lost = self._encode(document, number)
+            except (ValueError, TypeError) as error:
+                if self.on_error == "stop":
+                    raise
+                digest.update(repr(row).encode("utf-8", "replace"))
+                self.faults = self.faults.plus((1, 0, [str(error)]))
+                continue
+            if lost:
+                self.faults = self.faults.plus((0, 1, [f"document {number}: {lost[0]}"]))
             if len(ids) >= 2:
                 yield number, ids, special if self.mask_special else [False] * len(ids)
+
+    def _encode(self, document: str | list[dict[str, Any]] | None, number: int) -> EncodedText:
+        """A document without BOS; nothing where it is empty."""
+        if not document:
+            return EncodedText("", [], [])
+        try:
+            if isinstance(document, list):
+                encoded = encode_chat(document, self.tokenizer)
+            else:
+                encoded = encode_text(document, self.tokenizer, bos=self.bos)
+        except ValueError as error:
+            raise ValueError(f"document {number}: {error}") from error
+        if not self.bos:
+            return encoded
+        if encoded.ids[:1] != [self.bos_id]:
+            raise ValueError(
+                f"document {number}: the chat template writes no BOS, and a BOS stands before every window of this "
+                "run; give bos=False (--no-bos), or collect texts and chats apart"
+            )
+        return encoded._replace(ids=encoded.ids[1:], special=encoded.special[1:])
 
     def _pack(self, documents: Iterator[tuple[int, list[int], list[bool]]]) -> list[Window]:
         """Windows of a block, documents of several windows first, then the others by length."""

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import reduce
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+from tiny_dashboard.collect.documents import Faults
 from tiny_dashboard.collect.saved import DECODER_FILE, STATE_SUFFIX, load_meta, load_parts, merge_parts, write_state
 from tiny_dashboard.collect.state import FIXED_POINT, State, bin_edges
 from tiny_dashboard.core.examples import Example
@@ -42,11 +45,27 @@ def write_examples(
         said: what the decoder says of each feature, in order; may be empty.
     """
     at = saved["at"]
+    faults = Faults(*at["faults"])
+    counts = {"n_tokens_nan": at["n_broken"], "n_documents_skipped": faults.skipped, "n_documents_cut": faults.cut}
     meta = {"n_tokens": at["n_tokens"], "n_tokens_read": at["n_seen"]} | saved["meta"] | {"settings": saved["settings"]}
+    meta |= {name: number for name, number in counts.items() if number}
     pieces = None if meta.get("tokenizer") else tokenizer.convert_ids_to_tokens
     examples = (example for part in parts() for example in _examples(part, pieces))
     stats = _join((record for part in parts() for record in _stats(part, meta["n_tokens"], tokenizer)), said)
     return write_dataset(out, examples, stats, meta, tokenizer=tokenizer)
+
+
+def warn_of_faults(at: Mapping[str, Any]) -> None:
+    """Warns of what was not read as it should: documents, and tokens of which the models make nothing."""
+    faults, n_broken = Faults(*at["faults"]), at["n_broken"]
+    said = [
+        (faults.skipped, f"{faults.skipped:,} documents could not be read, and were skipped"),
+        (faults.cut, f"of {faults.cut:,} conversations the chat template leaves out or rewrites some text"),
+        (n_broken, f"at {n_broken:,} tokens the models gave NaN or infinity, which count as not read"),
+    ]
+    if text := "; ".join(words for number, words in said if number):
+        named = f". The first: {'; '.join(faults.named)}" if faults.named else ""
+        warnings.warn(text + named, stacklevel=3)
 
 
 def _join(stats: Iterable[FeatureStats], said: Iterable[FeatureStats]) -> Iterator[FeatureStats]:
@@ -98,7 +117,8 @@ def merge(shards: Sequence[str | Path], out: str | Path, *, tokenizer: Any = Non
     if missing and not partial:
         raise ValueError(f"{len(missing)} of {settings['num_shards']} shards are missing: {missing[:20]}")
     first = min(saved, key=lambda one: one["shards"])
-    at = {name: sum(one["at"][name] for one in saved) for name in ("n_seen", "n_tokens")}
+    at: dict[str, Any] = {name: sum(one["at"][name] for one in saved) for name in ("n_seen", "n_tokens", "n_broken")}
+    at["faults"] = reduce(Faults.plus, (one["at"]["faults"] for one in saved), Faults())
     merged = {"settings": first["settings"], "shards": numbers, "at": at, "meta": first["meta"]}
     carrier = folders[saved.index(first)]  # shard 0, where it is among them, has what the decoder says
     if partial:
@@ -113,7 +133,9 @@ def merge(shards: Sequence[str | Path], out: str | Path, *, tokenizer: Any = Non
     with working_folder(out) as state, (carrier / DECODER_FILE).open(encoding="utf-8") as lines:
         write_state(state, merge_parts(folders), merged)  # on the disk, since the dataset is written in two passes
         said = (FeatureStats(**json.loads(line)) for line in lines)
-        return write_examples(out, lambda: load_parts(state), merged, tokenizer, said)
+        write_examples(out, lambda: load_parts(state), merged, tokenizer, said)
+    warn_of_faults(at)
+    return out
 
 
 def _examples(part: State, pieces: Callable[[list[int]], list[str]] | None) -> Iterator[tuple[int, list[Example]]]:

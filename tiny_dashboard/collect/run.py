@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from tiny_dashboard.collect.corpus import Batches, TokenBatch
-from tiny_dashboard.collect.output import decoder_lines, write_examples
+from tiny_dashboard.collect.documents import Faults
+from tiny_dashboard.collect.output import decoder_lines, warn_of_faults, write_examples
 from tiny_dashboard.collect.saved import STATE_SUFFIX, Saves, load_meta, load_parts, write_state
 from tiny_dashboard.collect.settings import CollectSettings
 from tiny_dashboard.collect.state import State
@@ -49,7 +50,9 @@ class Progress:
     stream: dict[str, Any] | None = None
     n_seen: int = 0
     n_tokens: int = 0
+    n_broken: int = 0  # tokens at which the models gave NaN or infinity
     documents: int = 0
+    faults: Faults = field(default_factory=Faults)
 
 
 class Run:
@@ -172,7 +175,7 @@ class Run:
             mine = self.state.view(part.first, part.first + part.n_features).tensors()
             for name, tensor in part.tensors().items():
                 mine[name].copy_(tensor)
-        self.at = Progress(**saved["at"])
+        self.at = Progress(**saved["at"] | {"faults": Faults(*saved["at"]["faults"])})
 
     def save(self) -> None:
         """Save the state, so that `start` finds it.
@@ -202,7 +205,7 @@ class Run:
                     if self.limit is not None and self.at.n_seen >= self.limit:
                         break
                     whole = False
-                    n_kept = self.update(batch)
+                    n_kept, n_broken = self.update(batch)
                     self.at = Progress(
                         batch.block,
                         batch.step + 1,
@@ -210,7 +213,9 @@ class Run:
                         batch.stream,
                         self.at.n_seen + batch.n_tokens,
                         self.at.n_tokens + n_kept,
+                        self.at.n_broken + n_broken,
                         batch.documents,
+                        self.at.faults.plus(batch.faults),
                     )
                     whole = True
                     bar.show(batch.n_tokens)
@@ -248,11 +253,25 @@ class Run:
                 yield batch
 
     @torch.no_grad()
-    def update(self, batch: TokenBatch) -> int:
-        """Run the models on a batch and take in what they give; returns the number of tokens that count."""
+    def update(self, batch: TokenBatch) -> tuple[int, int]:
+        """Run the models on a batch and take in what they give.
+
+        Returns:
+            How many tokens count, and how many don't because the models give NaN or infinity there.
+
+        Raises:
+            ValueError: they give it at all tokens; see also `State.add`.
+        """
         featurizer = self.featurizer
         x = featurizer.batch_activations(batch.ids, batch.attention)[:, batch.n_prefix :]
         windows = batch.windows
+        broken = windows.keep & ~torch.isfinite(x).flatten(2).all(2).to(self.home)
+        n_broken = int(broken.sum())
+        if n_broken:
+            if n_broken == int(windows.keep.sum()):
+                raise ValueError(featurizer.gives_nan(n_broken, n_broken))
+            windows = windows._replace(keep=windows.keep & ~broken)
+            x = x.nan_to_num(0, 0, 0)
         if self.chosen.outlier_norm is not None:
             far = outliers(x, windows.keep, self.chosen.outlier_norm).to(self.home)
             windows = windows._replace(keep=windows.keep & ~far)
@@ -264,7 +283,7 @@ class Run:
             codes = featurizer.codes(flat, None if self.chunk == n_features else list(range(low, high))).to(self.home)
             codes = codes if codes.is_sparse else codes.view(*x.shape[:2], high - low)
             self.state.view(low, high).add(codes, windows)
-        return int(windows.keep.sum())
+        return int(windows.keep.sum()), n_broken
 
     def decoder_side(self) -> Iterator[FeatureStats]:
         """What the decoder says of each feature; nothing, with a warning, where it can't be said."""
@@ -283,23 +302,28 @@ class Run:
             ValueError: the corpus held no document.
         """
         batches = self.batches
+        faults = self.at.faults.plus(batches.faults)  # of the last blocks too, which gave no batch
         if not self.at.n_seen and batches.num_shards == 1:
+            why = f"; {faults.skipped:,} could not be read: {faults.named[0]}" if faults.skipped else ""
             raise ValueError(
-                f"the corpus gave no document of two tokens or more ({batches.n_documents:,} documents were read)"
+                f"the corpus gave no document of two tokens or more ({batches.n_documents:,} documents were read{why})"
             )
         self.state.close()
+        saved = self.saved()
+        saved["at"]["faults"] = faults
         try:
             if batches.num_shards == 1:
-                write_examples(self.out, self.state.parts, self.saved(), batches.tokenizer, self.decoder_side())
+                write_examples(self.out, self.state.parts, saved, batches.tokenizer, self.decoder_side())
             else:  # one shard says for all what the decoder says
                 lines = decoder_lines(self.decoder_side()) if batches.shard == 0 else ()
                 with whole_folder(self.out) as folder:
-                    write_state(folder, self.state.parts(), self.saved(), lines)
+                    write_state(folder, self.state.parts(), saved, lines)
         except BaseException as error:
             self.save()
             error.add_note(f"what was collected is saved in {self.saves.folder}; --resume writes it")
             raise
         shutil.rmtree(self.saves.folder, ignore_errors=True)
+        warn_of_faults(saved["at"])
         return self.out
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from tiny_dashboard.collect.state import State
 
-FORMAT, VERSION = "tiny-dashboard collection", 2
+FORMAT, VERSION = "tiny-dashboard collection", 3
 DECODER_FILE = "decoder.jsonl"  # beside the parts: what the decoder says, where this state carries it
 STATE_SUFFIX = ".state"  # added to the name of what a run will write: where it saves its state
 

@@ -45,6 +45,9 @@ class CollectSettings:
     split: str = setting("train", "Split of the corpus.")
     subset: str | None = setting(None, "Subset of the corpus, where a Hub dataset has several.")
     column: str | None = setting(None, "Column of the corpus that holds the text or the chat.", kept=True)
+    on_error: str | None = setting(
+        None, "What a document that cannot be read does: skip (usual), or stop (usual for a list given in Python)."
+    )
     metadata: Mapping[str, Any] | None = setting(None, "More for the dataset's metadata; goes before what is there.")
     memory: float | None = setting(None, "Bytes for the state and the codes of a batch; fewer features go at a time.")
     resume: bool = setting(False, "Go on where a run with the same settings stopped; begin where there is none.")
@@ -58,6 +61,8 @@ class CollectSettings:
             least, value = one.metadata["least"], getattr(self, one.name)
             if None not in (least, value) and value < least:
                 raise ValueError(f"{one.name} is {value}; it must be at least {least}")
+        if self.on_error not in (None, "skip", "stop"):
+            raise ValueError(f"on_error is {self.on_error!r}; it is skip or stop")
         if not 0 <= self.shard < self.num_shards:
             raise ValueError(f"shard {self.shard} of {self.num_shards} does not exist; shards are numbered from 0")
 

@@ -16,6 +16,9 @@ from tiny_dashboard.core.text import prefix_ids, show_value, token_texts
 
 Message = Mapping[str, Any]
 
+# Who speaks, as ShareGPT's `from` says it.
+ROLES = {"human": "user", "gpt": "assistant", "chatgpt": "assistant", "model": "assistant", "observation": "tool"}
+
 
 class EncodedText(NamedTuple):
     """A prompt as the model gets it.
@@ -25,11 +28,13 @@ class EncodedText(NamedTuple):
             what the tokenizer adds by itself disagree (a template without the tokenizer's BOS, say).
         ids: vocabulary ids, `[seq_len]`, with BOS where the tokenizer or the chat template puts one.
         special: `[seq_len]`, True at BOS, other special tokens and what the chat template wrote around the turns.
+        lost: what the chat template left out or rewrote, a phrase for each such turn.
     """
 
     text: str
     ids: list[int]
     special: list[bool]
+    lost: Sequence[str] = ()
 
 
 def encode_text(
@@ -44,7 +49,7 @@ def encode_text(
 
     Args:
         text: the prompt. With `chat`, "<eot>" separates turns, the user's first; or a list of messages, each with
-            `role` and `content`. A last assistant turn is left open.
+            `role` and `content`, see `as_messages`. A last assistant turn is left open.
         tokenizer: a Hugging Face tokenizer, fast or slow.
         chat: format the turns with the tokenizer's chat template.
         generation_prompt: with `chat`, end with the header of the assistant's turn, where the last turn is the user's.
@@ -82,11 +87,11 @@ def encode_chat(
 ) -> EncodedText:
     """Tokenise a conversation in the tokenizer's chat template, to just the ids that the template gives.
 
-    What of a turn arrives in the prompt is text, wherever the template puts it and whatever it leaves out; all other
-    characters are the template's.
+    What of a turn arrives in the prompt is text, wherever the template puts it and whatever it leaves out, and so is a
+    call of a tool; all other characters are the template's. `lost` says what does not arrive.
 
     Args:
-        messages: each with `role` and `content`.
+        messages: see `as_messages`.
         tokenizer: a Hugging Face tokenizer, fast or slow.
         generation_prompt: end with the header of the assistant's turn, where the last turn is not the assistant's.
         leave_open: a last turn of the assistant's goes on: it is not ended.
@@ -98,9 +103,10 @@ def encode_chat(
         raise ValueError(
             "the tokenizer has no chat template: turn chat formatting off, or take the chat model's tokenizer"
         )
+    messages = as_messages(messages)
     for message in messages:
         _check_characters(message["content"])
-    text, of_turn = _format_chat(messages, tokenizer, generation_prompt, leave_open)
+    text, of_turn, lost = _format_chat(messages, tokenizer, generation_prompt, leave_open)
     how = {"return_offsets_mapping": tokenizer.is_fast, "verbose": False}
     encoding = tokenizer(text, add_special_tokens=False, **how)
     ids = list(encoding["input_ids"])
@@ -115,7 +121,44 @@ def encode_chat(
     ]
     plain = text.removeprefix(_prefix(tokenizer))
     same = list(tokenizer(plain, verbose=False)["input_ids"]) == ids
-    return EncodedText(plain if same else text, ids, special)
+    return EncodedText(plain if same else text, ids, special, lost)
+
+
+def as_messages(turns: Sequence[Message]) -> list[dict[str, Any]]:
+    """A conversation in any of its usual forms, as messages whose `content` is a text.
+
+    Args:
+        turns: each with `role` and `content`: a text, a list of parts `{"type": "text", "text": …}`, or None beside
+            `tool_calls`; or as ShareGPT has it, with `from` and `value`.
+
+    Raises:
+        ValueError: there is none, a turn has another form, or a part is no text.
+    """
+    if not turns:
+        raise ValueError("the conversation has no turn")
+    return [_message(turn, number, len(turns)) for number, turn in enumerate(turns, 1)]
+
+
+def _message(turn: Message, number: int, n_turns: int) -> dict[str, Any]:
+    where = f"turn {number} of {n_turns}"
+    if not isinstance(turn, Mapping):
+        raise ValueError(f"{where} is no message with role and content: {show_value(turn)}")
+    role, content = (turn.get(a, turn.get(b)) for a, b in (("role", "from"), ("content", "value")))
+    if not isinstance(role, str):
+        raise ValueError(f"{where} says not whose it is (role, or from): {show_value(turn)}")
+    if isinstance(content, list | tuple):
+        parts = [{"type": "text", "text": part} if isinstance(part, str) else dict(part) for part in content]
+        if other := next((part for part in parts if not isinstance(part.get("text"), str)), None):
+            raise ValueError(f"{where} has a part that is no text, and only texts are read: {show_value(other)}")
+        content = "".join(part["text"] for part in parts)
+    more = {k: v for k, v in turn.items() if v is not None and k not in ("role", "from", "content", "value")}
+    content = "" if content is None else content
+    if not isinstance(content, str):
+        raise ValueError(f"{where} has content that is neither a text nor a list of parts: {show_value(content)}")
+    calls = more.get("tool_calls", [])
+    if not isinstance(calls, list) or not all(isinstance(call, Mapping) for call in calls):
+        raise ValueError(f"{where} has tool_calls that are no list of calls: {show_value(calls)}")
+    return {"role": ROLES.get(role, role), "content": content, **more}
 
 
 def stored_ids(example: Example, tokenizer: Any, *, bos: bool = False) -> list[int]:
@@ -168,7 +211,7 @@ def _prefix(tokenizer: Any) -> str:
 
 
 def _with_bos(encoded: EncodedText, tokenizer: Any, bos: bool | None) -> EncodedText:
-    text, ids, special = encoded
+    text, ids, special, _ = encoded
     token = tokenizer.bos_token_id
     if bos is None or token is None or (ids[0] == token) == bos or ids == [token]:
         return encoded
@@ -179,40 +222,102 @@ def _with_bos(encoded: EncodedText, tokenizer: Any, bos: bool | None) -> Encoded
 
 def _format_chat(
     messages: Sequence[Message], tokenizer: Any, generation_prompt: bool, leave_open: bool
-) -> tuple[str, bytearray]:
-    """The formatted conversation and, for each of its characters, 1 in a turn and 0 in what the template wrote."""
+) -> tuple[str, bytearray, list[str]]:
+    """The formatted conversation, for each character 1 in a turn and 0 in what the template wrote, and what is lost."""
     from jinja2 import TemplateError
 
     answered = leave_open and messages[-1]["role"] == "assistant"
-    turns = [message["content"] for message in messages]
+    slots = [slot for number, message in enumerate(messages) for slot in _slots(number, message)]
 
-    def render(contents: Sequence[str], as_parts: bool = False) -> str:
-        parts = [[{"type": "text", "text": content}] if as_parts else content for content in contents]
+    def render(conversation: Sequence[Message], as_parts: bool) -> str:
+        parts = [[{"type": "text", "text": m["content"]}] if as_parts else m["content"] for m in conversation]
         return tokenizer.apply_chat_template(
-            [{**message, "content": part} for message, part in zip(messages, parts, strict=True)],
+            [{**message, "content": part} for message, part in zip(conversation, parts, strict=True)],
             tokenize=False,
             add_generation_prompt=generation_prompt and not answered,
         )
 
-    lost: int | None = None
+    error: Exception | None = None
+    missing = ""
     for as_parts in (False, True):  # some templates read only lists of parts
         try:
-            text = render(turns, as_parts)
+            text = render(messages, as_parts)
             mark = next(char for char in map(chr, range(0xE000, 0xF900)) if char not in text)
-            marked = [render([*turns[:n], mark, *turns[n + 1 :]], as_parts) for n in range(len(turns))]
-        except (TemplateError, TypeError, ValueError) as error:
-            if lost is not None:
-                break
-            raise ValueError(f"the chat template does not take this conversation: {error}") from error
-        lost = next((number for number, one in enumerate(marked, 1) if mark not in one), 0)
-        if not lost:
-            spans = [_difference(text, one) for one in marked]
-            of_turn = bytearray(len(text))
-            for start, end in spans:
-                of_turn[start:end] = b"\1" * (end - start)
-            open_end = spans[-1][1] if answered else None  # where the template would end an answer that goes on
-            return text[:open_end], of_turn[:open_end]
-    raise ValueError(f"the chat template leaves out turn {lost} of {len(turns)}: nothing of its text arrives")
+            marked = [render(_marked(messages, slot, mark), as_parts) for slot in slots]
+        except (TemplateError, TypeError, ValueError) as failed:
+            error = error or failed
+            continue
+        missing = missing or next((slot.name for slot, one in zip(slots, marked, strict=True) if mark not in one), "")
+        if all(mark in one for one in marked):
+            return _parted(text, [_difference(text, one) for one in marked], messages, slots, answered)
+    if missing:
+        raise ValueError(f"the chat template leaves out {missing} of {len(messages)}: nothing of its text arrives")
+    raise ValueError(f"the chat template does not take this conversation: {error}") from error
+
+
+class _Slot(NamedTuple):
+    """A place in a conversation where a person or a model wrote: the content of a turn, or one call of a tool."""
+
+    name: str
+    turn: int
+    call: int | None = None
+
+
+def _slots(number: int, message: Message) -> list[_Slot]:
+    n_calls = len(message.get("tool_calls", ()))
+    content = [_Slot(f"turn {number + 1}", number)] if message["content"] or not n_calls else []
+    return content + [_Slot(f"call {call + 1} in turn {number + 1}", number, call) for call in range(n_calls)]
+
+
+def _marked(messages: Sequence[Message], slot: _Slot, mark: str) -> list[Message]:
+    """The conversation with a mark at one place."""
+    message = {**messages[slot.turn]}
+    if slot.call is None:
+        message["content"] = mark
+    else:
+        calls = list(message["tool_calls"])
+        call = calls[slot.call]
+        bare = {**call.get("function", call), "name": mark, "arguments": {}}
+        calls[slot.call] = {**call, "function": bare} if "function" in call else bare
+        message["tool_calls"] = calls
+    return [*messages[: slot.turn], message, *messages[slot.turn + 1 :]]
+
+
+def _parted(
+    text: str, spans: list[tuple[int, int]], messages: Sequence[Message], slots: Sequence[_Slot], answered: bool
+) -> tuple[str, bytearray, list[str]]:
+    """What `_format_chat` gives, from where the slots of a conversation differ from the marked ones."""
+    of_turn = bytearray(len(text))
+    lost = []
+    for slot, (start, end) in zip(slots, spans, strict=True):
+        if slot.call is None:
+            content = messages[slot.turn]["content"]
+            found = _arrival(text, start, end, content.strip())
+            if found is None:
+                lost.append(
+                    f"{slot.name}: the template makes {end - start:,} characters of its {len(content.strip()):,}"
+                )
+            start = start if found is None else found
+        of_turn[start:end] = b"\1" * (end - start)
+    open_end = spans[-1][1] if answered else None  # where the template would end an answer that goes on
+    return text[:open_end], of_turn[:open_end], lost
+
+
+def _arrival(text: str, start: int, end: int, content: str) -> int | None:
+    """Where a turn begins that ends at `end`; None where not all of it is there, white space aside.
+
+    It differs from a mark from `start` on; a template may write of itself what it begins with (`<think>`).
+    """
+    if text[start:end].strip() == content:
+        return start
+    at = end
+    for char in reversed("".join(content.split())):
+        while at and text[at - 1].isspace():
+            at -= 1
+        if not at or text[at - 1] != char:
+            return None
+        at -= 1
+    return min(at, start)
 
 
 def _difference(text: str, other: str) -> tuple[int, int]:

@@ -154,12 +154,16 @@ class Featurizer:
         """
         x = self.activations(ids)
         if broken := int((~torch.isfinite(x)).flatten(1).any(1).sum()):
-            names = " and ".join(type(model).__name__ for model in self.models)
-            raise ValueError(
-                f"{names} gives NaN or infinite activations at {broken} of {len(x)} tokens ({self.hook_point} of layer "
-                f"{self.layer}, in {self.models[-1].dtype}); load it in bfloat16 or float32, float16 overflows on some"
-            )
+            raise ValueError(self.gives_nan(broken, len(x)))
         return Reading(self, list(ids), x)
+
+    def gives_nan(self, n_broken: int, n_tokens: int) -> str:
+        """Says that the models give NaN or infinity at so many of the tokens, and what to do."""
+        names = " and ".join(dict.fromkeys(type(model).__name__ for model in self.models))
+        return (
+            f"{names} gives NaN or infinite activations at {n_broken} of {n_tokens} tokens ({self.hook_point} of layer "
+            f"{self.layer}, in {self.models[-1].dtype}); load it in bfloat16 or float32, float16 overflows on some"
+        )
 
     def generate(
         self,
