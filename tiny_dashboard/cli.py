@@ -19,6 +19,7 @@ import typer
 from tiny_dashboard import __version__
 from tiny_dashboard.collect.settings import CollectSettings
 from tiny_dashboard.config import DashboardConfig
+from tiny_dashboard.explain.commands import labels
 
 LOOKED_AT = 64  # features that `info` counts the examples of, where the source does not say how many it has
 
@@ -291,6 +292,9 @@ def deploy(
     done = upload(space, config, static=static, private=private, dry_run=dry_run)
     if not dry_run:
         print(f"{done.url}\n{done.embed}")
+
+
+cli.add_typer(labels, name="labels")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
