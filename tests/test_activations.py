@@ -14,6 +14,7 @@ from transformers import (
 from tests.helpers.small_models import CONFIGS, GROUPED, SHAPE, VOCAB, WIDTH, Wrapper, small_model
 from tiny_dashboard.hub import resolve_device
 from tiny_dashboard.models.activations import HOOK_POINTS, find_hook, get_activations, hooked, unwrap_model
+from tiny_dashboard.models.generation import generate
 
 torch.set_num_threads(1)
 
@@ -194,6 +195,18 @@ def test_models_inside_others(name):
     assert unwrap_model(torch.nn.DataParallel(model)) is model
     with pytest.raises(TypeError, match=r"Linear is no model of transformers; load it with AutoModelForCausalLM"):
         unwrap_model(torch.nn.Linear(2, 2))
+
+
+@pytest.mark.parametrize("how", ["cpu_offload", "disk_offload"])
+def test_weights_that_accelerate_brings_when_they_are_needed(how, tmp_path):
+    accelerate = pytest.importorskip("accelerate")
+    expected = get_activations(small_model("gpt2"), [3, 4], 1, "mlp_out")
+    model = small_model("gpt2")
+    where = {"offload_dir": tmp_path} if how == "disk_offload" else {}
+    getattr(accelerate, how)(model, execution_device="cpu", **where)
+    assert next(model.parameters()).is_meta
+    torch.testing.assert_close(get_activations(model, [3, 4], 1, "mlp_out"), expected)
+    assert len(list(generate(model, [3, 4], 2))) == 2
 
 
 def test_wrappers_and_dtypes():

@@ -1,6 +1,7 @@
 """Featurizer: models and a dictionary to feature activations, against the plain formula on hidden states."""
 
 import itertools
+import math
 from types import SimpleNamespace
 
 import pytest
@@ -140,6 +141,30 @@ def test_foreign_dictionaries(pair):
         featurizer.read(IDS).split([1])
     sae = SimpleNamespace(encode=lambda x: x @ weight[0])
     torch.testing.assert_close(Featurizer(pair[0], sae, layer=LAYER).read(IDS).values([3]), x[:, 0] @ weight[0][:, [3]])
+
+
+def test_dictionaries_of_ones_own_that_do_not_fit(pair):
+    weight = torch.randn(WIDTH, N)
+    say = {
+        "wide": (lambda x: x @ torch.randn(WIDTH + 1, N), r"take the activations, \[4, 32\] in torch.float32: mat1"),
+        "half": (lambda x: x @ weight.half(), "An attribute d_model says its width, and dtype its type"),
+        "tuple": (lambda x: (x @ weight, x), r"gave a tuple; it must give one tensor \[4, n_features\]"),
+        "row": (lambda x: (x @ weight)[0], rf"gave a tensor \[{N}\]; it must give one tensor"),
+        "nan": (lambda x: x @ weight * math.nan, "gives NaN or infinite values at 4 of 4 tokens"),
+    }
+    for encode, message in say.values():
+        with pytest.raises(ValueError, match=message):
+            Featurizer(pair[0], SimpleNamespace(encode=encode), layer=LAYER).read([3, 4, 5, 6]).top(3)
+    every = SimpleNamespace(get_activations=lambda x, select_features=None: x[:, 0] @ weight)
+    with pytest.raises(ValueError, match=r"must give one tensor \[4, 1\]"):
+        Featurizer(pair[0], every, layer=LAYER).read([3, 4, 5, 6]).values([3])
+    with pytest.raises(TypeError, match="an object with get_activations or encode, not a Linear"):
+        Featurizer(pair[0], torch.nn.Linear(2, 2), layer=LAYER)
+    dense = Featurizer(pair[0], SimpleNamespace(encode=lambda x: (x @ weight).relu()), layer=LAYER)
+    rows = Featurizer(pair[0], SimpleNamespace(encode=lambda x: (x @ weight).relu().to_sparse_csr()), layer=LAYER)
+    torch.testing.assert_close(rows.read(IDS).values([1, 2]), dense.read(IDS).values([1, 2]))
+    both = SimpleNamespace(encode=lambda x: torch.einsum("sld,df->sf", x, weight))  # a crosscoder with encode only
+    assert Featurizer(list(pair), both, layer=LAYER).read(IDS).values([1]).shape == (len(IDS), 1)
 
 
 def test_what_does_not_fit(pair, tmp_path):

@@ -349,7 +349,7 @@ class Bar(tqdm):
 
 def _digest(tensor: Tensor | None) -> str | None:
     """A fingerprint of some rows of a weight: enough to tell that a run goes on with something else."""
-    if tensor is None:
+    if tensor is None or tensor.is_meta:  # an offloaded weight is not there to be looked at
         return None
     rows = tensor[:: max(1, len(tensor) // 16)].detach().float().cpu().contiguous()
     return hashlib.blake2b(rows.numpy().tobytes(), digest_size=8).hexdigest()

@@ -52,9 +52,22 @@ def unwrap_model(model: Any) -> Any:
         raise TypeError(
             f"{type(model).__name__} is no model of transformers; load it with AutoModelForCausalLM.from_pretrained"
         )
-    if next(inner.parameters()).is_meta:
+    if next(inner.parameters()).is_meta and not is_offloaded(inner):
         raise ValueError(f"the weights of {type(inner).__name__} are not loaded (meta device); nnsight: dispatch=True")
     return inner
+
+
+def is_offloaded(model: nn.Module) -> bool:
+    """Whether accelerate brings each weight from memory or disk when it is needed: until then it is on meta."""
+    return any(hasattr(module, "_hf_hook") for module in model.modules())
+
+
+def input_device(model: Any) -> torch.device:
+    """Where a model wants its ids."""
+    embedding = model.get_input_embeddings()
+    hook = getattr(embedding, "_hf_hook", None)
+    device = getattr(hook, "execution_device", None) if embedding.weight.is_meta else None
+    return embedding.weight.device if device is None else torch.device(device)
 
 
 def text_config(model: Any) -> Any:
@@ -154,7 +167,7 @@ def _find_added(
         for module in (block, *norms):
             stack.enter_context(hooked(module, partial(_keep, inputs, module), on_input=True))
         stack.enter_context(hooked(block, _stop))
-        ids = torch.arange(10, 22, device=model.get_input_embeddings().weight.device)[None]
+        ids = torch.arange(10, 22, device=input_device(model))[None]
         with suppress(_Stop):
             model(input_ids=ids % model.get_input_embeddings().weight.shape[0], use_cache=False)
 
@@ -299,7 +312,7 @@ def get_activations(
         found.append(hidden.detach())
         raise _Stop
 
-    device = model.get_input_embeddings().weight.device
+    device = input_device(model)
     try:
         with hooked(hook.module, keep, on_input=hook.on_input):
             model(input_ids=padded.to(device), attention_mask=mask.to(device), use_cache=False)

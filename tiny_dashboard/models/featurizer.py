@@ -94,6 +94,11 @@ class Featurizer:
         self.tokenizers = own if len(own) == len(wrappers) else []
         self.tokenizer = tokenizer if tokenizer is not None else own[-1] if own else None
         ours = isinstance(dictionary, Dictionary)
+        if not (hasattr(dictionary, "get_activations") or hasattr(dictionary, "encode")):
+            raise TypeError(
+                f"a dictionary is one of load_dictionary, or an object with get_activations or encode, not a "
+                f"{type(dictionary).__name__}"
+            )
         layer = dictionary.layer if layer is None and ours else layer
         if layer is None:
             raise ValueError("the dictionary does not say which layer it reads; give layer=")
@@ -227,17 +232,35 @@ class Featurizer:
 
     @torch.no_grad()
     def codes(self, x: Tensor, features: list[int] | None = None) -> Tensor:
-        """`[seq, n_models, d]` -> `[seq, len(features)]` with whatever dictionary it is; sparse where it gives that."""
-        if hasattr(self.dictionary, "get_activations"):
-            return self.dictionary.get_activations(x, select_features=features)
-        codes = self.dictionary.encode(x[:, 0])
+        """`[seq, n_models, d]` -> `[seq, len(features)]` with whatever dictionary it is; sparse where it gives that.
+
+        Raises:
+            ValueError: a dictionary of the user's own does not take these activations, or gives something else.
+        """
+        dictionary, name = self.dictionary, type(self.dictionary).__name__
+        has_own = hasattr(dictionary, "get_activations")
+        given = x if has_own or x.shape[1] > 1 else x[:, 0]
+        try:
+            codes = dictionary.get_activations(x, select_features=features) if has_own else dictionary.encode(given)
+        except RuntimeError as error:  # torch's, of widths and types
+            raise ValueError(
+                f"{name} does not take the activations, {list(given.shape)} in {given.dtype}: {error}. An attribute "
+                "d_model says its width, and dtype its type"
+            ) from error
         if hasattr(codes, "top_indices"):  # sparsify's: the k features of each token, and all pre-activations
             token = torch.arange(len(x), device=self.device).repeat_interleave(codes.top_indices.shape[1])
             where = torch.stack([token, codes.top_indices.flatten()])
             codes = torch.sparse_coo_tensor(
                 where, codes.top_acts.flatten(), codes.pre_acts.shape, check_invariants=False
             )
-        return codes if features is None else (codes.to_dense() if codes.is_sparse else codes)[:, features]
+        asked = "n_features" if features is None or not has_own else str(len(features))
+        shape = tuple(codes.shape) if isinstance(codes, Tensor) else None
+        if shape is None or len(shape) != 2 or shape[0] != len(x) or (asked.isdecimal() and shape[1] != int(asked)):
+            came = f"a {type(codes).__name__}" if shape is None else f"a tensor {list(shape)}"
+            raise ValueError(f"{name} gave {came}; it must give one tensor [{len(x)}, {asked}], a row for each token")
+        if codes.layout not in (torch.strided, torch.sparse_coo):
+            codes = codes.to_sparse_coo()
+        return codes if features is None or has_own else (codes.to_dense() if codes.is_sparse else codes)[:, features]
 
 
 def _input_width(linear: Any) -> int | None:

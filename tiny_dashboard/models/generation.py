@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tiny_dashboard.models.activations import check_ids, text_config
+from tiny_dashboard.models.activations import check_ids, input_device, text_config
 
 
 def generate(
@@ -57,7 +57,7 @@ def _tokens(
     model: Any, ids: Tensor, n_tokens: int, temperature: float, seed: int, ends: set[int | None]
 ) -> Iterator[int]:
     sampler = torch.Generator().manual_seed(seed)
-    device = model.get_input_embeddings().weight.device
+    device = input_device(model)
     # The last position's logits are all that is needed; not every model can be told so.
     extra = {"logits_to_keep": 1} if "logits_to_keep" in inspect.signature(model.forward).parameters else {}
     ids, cache, fed = ids.to(device), None, 0

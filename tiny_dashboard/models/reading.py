@@ -121,4 +121,11 @@ class Reading:
 
     def _encode(self, x: Tensor, features: list[int] | None = None) -> Tensor:
         codes = self.featurizer.codes(x, features)
-        return codes.to_dense() if codes.is_sparse else codes
+        codes = codes.to_dense() if codes.is_sparse else codes
+        if broken := int((~torch.isfinite(codes)).any(1).sum()):
+            name = type(self.featurizer.dictionary).__name__
+            raise ValueError(
+                f"{name} gives NaN or infinite values at {broken} of {len(x)} tokens, of finite activations in "
+                f"{codes.dtype}; is the checkpoint whole? float16 overflows on some"
+            )
+        return codes
