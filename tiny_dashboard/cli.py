@@ -19,7 +19,7 @@ import typer
 from tiny_dashboard import __version__
 from tiny_dashboard.collect.settings import CollectSettings
 from tiny_dashboard.config import DashboardConfig
-from tiny_dashboard.explain.commands import labels
+from tiny_dashboard.explain.commands import explain, labels
 
 LOOKED_AT = 64  # features that `info` counts the examples of, where the source does not say how many it has
 
@@ -295,6 +295,7 @@ def deploy(
 
 
 cli.add_typer(labels, name="labels")
+cli.command()(explain)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
