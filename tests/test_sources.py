@@ -1,6 +1,8 @@
 """open_examples and its two first formats: a dict as it is, SQLite JSON, and our parquet layout."""
 
+import collections
 import json
+import pickle
 import sqlite3
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -8,8 +10,10 @@ from contextlib import closing
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -99,13 +103,6 @@ def test_sqlite_with_several_candidates_asks_which(tmp_path):
     with pytest.raises(ValueError, match=r"pass table_name and column_name.*one \(key, rows\), two"):
         open_examples(path)
     assert list(open_examples(path, table_name="two")) == [-7, 3, 2**40]
-
-
-def test_sqlite_without_an_integer_key_is_refused(tmp_path):
-    with closing(sqlite3.connect(tmp_path / "x.db")) as db:
-        db.execute("CREATE TABLE data_table (name TEXT PRIMARY KEY, examples TEXT)")
-    with pytest.raises(ValueError, match="no INTEGER PRIMARY KEY"):
-        SqliteJsonExamples(tmp_path / "x.db", "examples", "data_table")
 
 
 def test_sqlite_files_that_cannot_be_read_say_why(tmp_path):
@@ -428,6 +425,72 @@ def test_a_database_in_wal_mode_is_read_without_a_file_beside_it(tmp_path):
     source = open_examples(path)
     assert source[1][0].max_activation == 1.0
     assert sorted(path.parent.iterdir()) == before == [path]
+
+
+def test_a_database_that_was_copied_without_its_wal(tmp_path):
+    with closing(sqlite3.connect(tmp_path / "wal.db")) as db:
+        db.execute("PRAGMA journal_mode=WAL")
+        db.execute("CREATE TABLE data_table (key INTEGER PRIMARY KEY, examples TEXT)")
+        (tmp_path / "copy.db").write_bytes((tmp_path / "wal.db").read_bytes())
+    with pytest.raises(ValueError, match="copy.db holds no table: it was copied without the file copy.db-wal"):
+        open_examples(tmp_path / "copy.db")
+
+
+TABLES = {  # as pandas and sqlite-utils write them
+    "pandas": ("'index' BIGINT, feature BIGINT, examples TEXT", [(0, 7), (1, 3)], None),
+    "set_index": ("feature INTEGER, examples TEXT", [(7,), (3,)], None),
+    "twice": ("feature INTEGER, examples TEXT", [(7,), (7,)], "feature holds a number twice"),
+    "text": ("feature INTEGER, examples TEXT", [(7,), ("x",)], "feature holds 'x'"),
+    "several": ("a INTEGER, b INTEGER, examples TEXT", [(0, 7), (1, 3)], "a and b both could"),
+    "none": ("feature TEXT, examples TEXT", [("7",), ("3",)], r"\(it has none\); its columns: feature TEXT"),
+}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_tables_without_a_primary_key(tmp_path, name):
+    columns, keys, message = TABLES[name]
+    with closing(sqlite3.connect(tmp_path / "x.db")) as db:
+        db.execute(f"CREATE TABLE data_table ({columns})")
+        for key in keys:
+            row = (*key, json.dumps([[float(len(str(key))), ["a"], [1.0]]]))
+            db.execute(f"INSERT INTO data_table VALUES ({', '.join('?' * len(row))})", row)
+        db.commit()
+    if message:
+        with pytest.raises(ValueError, match=f"no INTEGER PRIMARY KEY.*{message}"):
+            open_examples(tmp_path / "x.db")
+        return
+    source = open_examples(tmp_path / "x.db")
+    assert list(source) == [3, 7] and 0 not in source and 7 in source
+    assert source[7][0].max_activation == len(str(keys[0]))
+
+
+def test_the_readmes_dict_saved_in_other_ways(tmp_path):
+    rows = {7: [(3.2, ["The", " cat"], [0.0, 3.2]), (1.0, ["a"], [1.0])], 1: [(2.0, ["b"], [2.0])]}
+    default = collections.defaultdict(list, rows)
+    for name, content in {"dict": rows, "default": default}.items():
+        (tmp_path / f"{name}.pkl").write_bytes(pickle.dumps(content))
+        torch.save(content, tmp_path / f"{name}.pt")
+    torch.save(rows, tmp_path / "old.pt", _use_new_zipfile_serialization=False)
+    flat = [(f, *row) for f in rows for row in rows[f]]
+    names = ("feature", "max_activation", "tokens", "activations")
+    pq.write_table(pa.table(dict(zip(names, map(list, zip(*flat)), strict=True))), tmp_path / "rows.parquet")
+    for bom in ("utf-8-sig", "utf-16"):
+        (tmp_path / f"{bom}.json").write_text(json.dumps(rows), encoding=bom)
+    for path in sorted(tmp_path.iterdir()):
+        source = open_examples(path)
+        found = {f: [(e.max_activation, list(e.tokens), list(e.activations)) for e in source[f]] for f in source}
+        assert found == dict(sorted(rows.items())), path.name
+
+
+class Danger:
+    def __reduce__(self):
+        return (open, ("/this/must/not/run", "w"))
+
+
+def test_a_pickle_runs_nothing(tmp_path):
+    (tmp_path / "bad.pkl").write_bytes(pickle.dumps({1: Danger()}))
+    with pytest.raises(ValueError, match=r"bad.pkl: .*it holds _?io.open, which is no plain value.*torch\.save"):
+        list(open_examples(tmp_path / "bad.pkl"))
 
 
 @pytest.mark.parametrize("suffix", ["json", "json.gz"])

@@ -255,7 +255,7 @@ def assert_knows(source, known):
 
 
 def test_the_writers_cover_every_format():
-    here = {name.split(",")[0] for name in WRITERS} | {"parquet", "sqlite_json", "json_dict"}
+    here = {name.split(",")[0] for name in WRITERS} | {"parquet", "sqlite_json", "json_dict", "parquet_rows"}
     assert here == {module.__name__.rpartition(".")[2] for module in known_formats().values()}
 
 

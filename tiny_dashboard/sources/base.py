@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import re
 import threading
@@ -142,9 +143,11 @@ def head(file: Path, size: int = 1 << 16) -> str:
         return ""
     try:
         with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as stream:
-            return stream.read(size).decode("utf-8", "replace")
+            start = stream.read(size)
     except (OSError, EOFError, zlib.error):
         return ""
+    encoding = "utf-16" if start[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
+    return start.decode(encoding, "replace")  # as json does, which reads what Windows writes
 
 
 def numbered(folder: Path, suffix: str) -> list[Path]:

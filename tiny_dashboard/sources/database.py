@@ -43,6 +43,11 @@ class Database:
         self._connection = sqlite3.connect(uri, uri=True, check_same_thread=False, timeout=TIMEOUT)
         try:
             self.tables = self._read_tables()
+            if alone and not self.tables and _in_wal_mode(path):
+                raise ValueError(
+                    f"{path} holds no table: it was copied without the file {path.name}-wal beside it; copy both, or "
+                    "close the database first where it is written"
+                )
         except Exception:
             self.close()
             raise

@@ -1,23 +1,30 @@
-"""Pickled dicts: `{feature: [(max_activation, [token], [activation])]}` by `torch.save`, as `chat_examples.pt`.
+"""Pickled dicts: `{feature: [(max_activation, [token], [activation])]}` by `torch.save` or `pickle.dump`.
 
-They are loaded with `weights_only=True`, so that nothing in the file can run; what needs more is refused.
+Nothing in the file can run: `torch.save`'s (`chat_examples.pt`) are loaded with `weights_only=True`, and of others only
+plain values. What needs more is refused.
 """
 
 from __future__ import annotations
 
+import builtins
+import collections
+import pickle
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from tiny_dashboard.core.examples import SourceInfo
 from tiny_dashboard.sources.base import FileSource
 
 NAME = "pickled dict"
+DICTS = {"defaultdict", "OrderedDict"}  # of collections, and what a defaultdict makes
+MADE = {"list", "dict", "tuple", "set"}
 
 
 class PickledExamples(FileSource):
-    """Examples in a file of `torch.save`; the whole file is in memory once a feature is asked for."""
+    """Examples in a file of `torch.save` or `pickle.dump`; the whole file is in memory once a feature is asked for."""
 
     def __init__(self, path: str | Path) -> None:
         super().__init__(path)
@@ -27,14 +34,12 @@ class PickledExamples(FileSource):
         return [self.path]
 
     def parse(self, file: Path) -> Mapping[int, tuple[list[Any], None]]:
-        import torch
-
         try:
-            content = torch.load(file, map_location="cpu", weights_only=True)
+            content = _load(file)
         except Exception as error:
             raise ValueError(
-                f"it does not load with torch.load(weights_only=True) ({str(error).splitlines()[0]}). If it is whole "
-                "and you trust it, load it yourself and save plain numbers and strings: torch.save({int(f): "
+                f"it does not load safely, as with torch.load(weights_only=True): {_first_line(error)}. If it is "
+                "whole and you trust it, load it yourself and save plain numbers and strings: torch.save({int(f): "
                 "[(float(m), list(tokens), [float(a) for a in acts]) for m, tokens, acts in rows] for f, rows in "
                 "examples.items()}, 'plain.pt')"
             ) from error
@@ -43,6 +48,48 @@ class PickledExamples(FileSource):
                 f"it holds {_described(content)}, not {{feature: [(max_activation, tokens, activations)]}}"
             )
         return {feature: ([_plain(row) for row in rows], None) for feature, rows in content.items()}
+
+
+class _PlainUnpickler(pickle.Unpickler):
+    """Loads numbers, strings and containers, and nothing that could do anything."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if module == "collections" and name in DICTS:
+            return getattr(collections, name)
+        if module in ("builtins", "__builtin__") and name in MADE:
+            return getattr(builtins, name)
+        raise pickle.UnpicklingError(f"it holds {module}.{name}, which is no plain value")
+
+
+def _load(file: Path) -> Any:
+    try:
+        with _pickle_in(file) as stream:
+            content = _PlainUnpickler(stream).load()
+        if not isinstance(content, int):  # the files of old versions of torch begin with a number
+            return content
+    except pickle.UnpicklingError:
+        if not zipfile.is_zipfile(file):
+            raise
+    import torch
+
+    return torch.load(file, map_location="cpu", weights_only=True)  # with tensors
+
+
+@contextmanager
+def _pickle_in(file: Path) -> Iterator[IO[bytes]]:
+    """The pickle, which torch puts in an archive."""
+    if not zipfile.is_zipfile(file):
+        with file.open("rb") as stream:
+            yield stream
+        return
+    with zipfile.ZipFile(file) as archive:
+        name = next(name for name in archive.namelist() if name.endswith("/data.pkl"))
+        with archive.open(name) as stream:
+            yield stream
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 
 def recognises(path: Path) -> bool:

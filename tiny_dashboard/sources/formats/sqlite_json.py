@@ -1,6 +1,7 @@
 """SQLite JSON: a table with an INTEGER primary key, the feature, and a TEXT column of JSON examples.
 
-Each text is a list of `[max_activation, [token], [activation]]`. Table and columns have any name.
+Each text is a list of `[max_activation, [token], [activation]]`. Table and columns have any name. Without that key, as
+pandas and sqlite-utils write tables, the feature is in the one column of whole numbers that are all different.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ class SqliteJsonExamples(ExampleSource):
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is not SQLite, or has no such table or column, or no INTEGER primary key.
+        ValueError: the file is not SQLite, or has no such table or column, or none that tells features apart.
         TimeoutError: another process keeps the database locked.
     """
 
@@ -39,15 +40,20 @@ class SqliteJsonExamples(ExampleSource):
         self._db = Database(path)
         self.path = self._db.path
         try:
-            table, column, key = _locate(self._db, table_name, column_name)
+            table, column = _locate(self._db, table_name, column_name)
+            key = _key_of(self._db.tables[table])
+            # Without an index each look by the feature would read all rows.
+            self._rowids = None if key else _rowids(self._db, table, column)
         except Exception:
             self._db.close()
             raise
-        self._table, self._column, self._key = quote(table), quote(column), quote(key)
-        self.info = SourceInfo(NAME, extra={"table": table, "column": column, "key": key})
+        self._table, self._column, self._key = quote(table), quote(column), quote(key or "rowid")
+        self.info = SourceInfo(NAME, extra={"table": table, "column": column, "key": key or "rowid"})
 
     @cached_property
     def _features(self) -> list[int]:
+        if self._rowids is not None:
+            return sorted(self._rowids)
         rows = self._db.query(f"SELECT {self._key} FROM {self._table} ORDER BY {self._key}")
         return [row[0] for row in rows]
 
@@ -58,10 +64,13 @@ class SqliteJsonExamples(ExampleSource):
         # One indexed look-up; listing the keys of a large file first would take longer than the example itself.
         if not isinstance(feature, int) or not -(2**63) <= feature < 2**63:
             return False
+        if self._rowids is not None:
+            return feature in self._rowids
         return bool(self._db.query(f"SELECT 1 FROM {self._table} WHERE {self._key} = ?", feature))
 
     def load(self, feature: int) -> Sequence[Example]:
-        found = self._db.query(f"SELECT {self._column} FROM {self._table} WHERE {self._key} = ?", feature)
+        row = feature if self._rowids is None else self._rowids[feature]
+        found = self._db.query(f"SELECT {self._column} FROM {self._table} WHERE {self._key} = ?", row)
         try:
             rows = json.loads(found[0][0])
         except (TypeError, ValueError) as error:
@@ -97,10 +106,43 @@ def _json_column(columns: Columns) -> str | None:
     return "examples" if "examples" in columns else text[0] if len(text) == 1 else None
 
 
-def _locate(db: Database, table: str | None, column: str | None) -> tuple[str, str, str]:
-    """The table, its JSON column and its key; the names that are given must be right."""
+def _whole_numbers(columns: Columns) -> list[str]:
+    """The columns that may number the features, where no key does; not pandas's own numbers, if there are others."""
+    names = [name for name, (kind, _) in columns.items() if "INT" in kind]
+    return [name for name in names if name != "index"] or names
+
+
+def _rowids(db: Database, table: str, column: str) -> dict[int, int]:
+    """`{feature: rowid}` of a table without a key for the features."""
+    columns = db.tables[table]
+    faults, found = [], {}
+    for name in _whole_numbers(columns):
+        if name == column:
+            continue
+        rows = db.query(f"SELECT {quote(name)}, rowid FROM {quote(table)}")
+        numbers = dict(rows)
+        if other := next((number for number in numbers if not isinstance(number, int)), 0):
+            faults.append(f"{name} holds {str(other)[:80]!r}")
+        elif len(numbers) < len(rows) or None in numbers:
+            faults.append(f"{name} holds a number twice, or none")
+        else:
+            found[name] = numbers
+    if len(found) == 1:
+        return next(iter(found.values()))
+    why = f"{' and '.join(found)} both could be it" if found else "; ".join(faults) or "it has none"
+    names = ", ".join(f"{name} {kind}" for name, (kind, _) in columns.items())
+    raise ValueError(
+        f"table {table!r} of {db.path} has no INTEGER PRIMARY KEY as the feature number, nor one column of whole "
+        f"numbers that are all different ({why}); its columns: {names}"
+    )
+
+
+def _locate(db: Database, table: str | None, column: str | None) -> tuple[str, str]:
+    """The table and its JSON column; the names that are given must be right."""
     if table is None:
-        usable = [t for t, c in db.tables.items() if _key_of(c) and (column in c if column else _json_column(c))]
+        usable = [t for t, c in db.tables.items() if column in c or (not column and _json_column(c))]
+        keyed = [t for t in usable if _key_of(db.tables[t])]
+        usable = keyed or [t for t in usable if _whole_numbers(db.tables[t])] or usable
         if len(usable) != 1 and "data_table" not in usable:
             names = ", ".join(f"{t} ({', '.join(c)})" for t, c in db.tables.items()) or "none"
             raise ValueError(f"{db.path}: pass table_name and column_name of the examples; the tables: {names}")
@@ -109,11 +151,7 @@ def _locate(db: Database, table: str | None, column: str | None) -> tuple[str, s
         raise ValueError(f"{db.path} has no table {table!r}; its tables: {', '.join(db.tables) or 'none'}")
     columns = db.tables[table]
     names = ", ".join(f"{name} {kind}" for name, (kind, _) in columns.items())
-    column, key = column or _json_column(columns), _key_of(columns)
+    column = column or _json_column(columns)
     if column not in columns:
         raise ValueError(f"table {table!r} of {db.path} has no column {column!r}; its columns: {names}")
-    if key is None:
-        raise ValueError(
-            f"table {table!r} of {db.path} has no INTEGER PRIMARY KEY as the feature number; its columns: {names}"
-        )
-    return table, column, key
+    return table, column
