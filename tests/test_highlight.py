@@ -21,7 +21,7 @@ from tests.helpers.colors import alpha_of, contrast_on, rgb
 from tests.helpers.hostile import ANY_TEXT, shown
 from tests.helpers.html_tree import data_of, ids_of, parse, passages_of, tokens_of
 from tiny_dashboard.core import highlight
-from tiny_dashboard.core.concordance import examples_html, share_scale
+from tiny_dashboard.core.concordance import examples_html, likes_together, share_scale
 from tiny_dashboard.core.highlight import (
     COLORS,
     NEGATIVE_COLORS,
@@ -421,15 +421,24 @@ def test_peaks_stand_under_each_other():
 
 
 def test_groups_are_headed_once():
-    about = 'what a "band" is'
-    passages = [
-        one("a", values=[1], group=g, group_title=about) for g in ("band 2", "band 2", "band <1>", "", "band 2")
-    ]
+    passages = [one("a", values=[1], group=g) for g in ("band 2", "band 2", "band <1>", "", "band 2")]
     tree = parse(examples_html(passages, note="window 5 & more"))
-    assert {h.attrs["title"] for h in tree.all("h4")} == {about}
-    assert [h.text for h in tree.all("h4")] == ["band 2", "band <1>", "", "band 2"]
+    assert [h.text for h in tree.all("h3")] == ["band 2", "band <1>", "", "band 2"]
     assert tree.one("div", "td-bar").children[0].text == "5 examples · window 5 & more"
     assert parse(examples_html(passages[:1])).one("div", "td-bar").children[0].text == "1 example"
+
+
+def test_examples_with_the_same_words_up_to_the_peak_are_one_line_with_a_count():
+    same = [one(*"abcde", f"{i}", values=[0, 0, 0, 0, 5, 0], group="g", origin=f"document {i}") for i in range(3)]
+    other = one(*"xbcde", values=[0, 0, 0, 0, 4], group="g")
+    short = one("d", "e", values=[0, 4], group="g")  # less than that says little
+    passages = [same[0], other, same[1], short, short, same[2], replace(same[0], group="h")]
+    assert likes_together(passages) == [0, 2, 5, 1, 3, 4, 6]
+    tree = parse(examples_html([passages[at] for at in likes_together(passages)]))
+    (likes,) = tree.all("details", "td-like")
+    assert likes.one("summary").text == "× 3" and len(likes.all("div", "td-x")) == 2
+    assert [tokens_of(row)[-1].text for row in tree.all("div", "td-x")] == [*"012", "e", "e", "e", "0"]
+    assert [s.text for s in tree.all("small", "td-from")] == ["document 0", "document 1", "document 2", "document 0"]
 
 
 def test_no_examples_and_no_tokens():
@@ -507,8 +516,8 @@ def test_any_text_is_only_text(tokens, label, data):
         (place,) = passages_of(tree)
         assert [t.text for t in tokens_of(place)] == [shown(t) for t in tokens]
         # The same elements and attributes as for a harmless text, but for what makes characters visible.
-        kept = [(n.tag, sorted(n.attrs)) for n in tree.walk() if n.tag not in ("b", "bdi", "h3", "h4")]
-        assert kept == [(n.tag, sorted(n.attrs)) for n in parse(plain).walk() if n.tag not in ("b", "bdi", "h3", "h4")]
+        kept = [(n.tag, sorted(n.attrs)) for n in tree.walk() if n.tag not in ("b", "bdi", "h3")]
+        assert kept == [(n.tag, sorted(n.attrs)) for n in parse(plain).walk() if n.tag not in ("b", "bdi", "h3")]
         for node in tree.all("b") + tree.all("bdi"):
             assert set(node.attrs) <= {"data-x"}
             assert re.fullmatch(r"U\+[0-9A-F]{4}|⇥|␍|E2|", node.attrs.get("data-x", ""))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import re
 
@@ -9,9 +10,11 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.helpers.hostile import HOSTILE
+from tiny_dashboard.core.card import Band, CardInfo, card_html
 from tiny_dashboard.core.concordance import examples_html
 from tiny_dashboard.core.highlight import Passage, Track, passage_html
 from tiny_dashboard.core.static import assets, page
+from tiny_dashboard.core.statistics import FeatureStats
 
 TOKENS = ["The", " cat", "\tsat\r\n", " down", ""]
 VALUES = [0.0, 3.0, -1.0, float("nan"), 0.0]
@@ -174,6 +177,43 @@ def test_it_survives_patching_in_place(show):
     opened.locator("h1, body").first.hover(position={"x": 1, "y": 1})
     opened.locator("i", has_text="new").hover()
     expect(opened.locator(".td-tip strong")).to_have_text("9")
+
+
+def test_a_bar_leads_to_the_examples_of_its_strength(show):
+    bands = [Band("strongest · 8.00", 8.0, 8.0), Band("1.00 · drawn at random", 1.0, 1.0)]
+    stats = FeatureStats(1, histogram=[5, 0, 0, 1], histogram_edges=[0, 2, 4, 6, 8])
+    rows = [passage(["a", "b"], [0.0, 8.0], group=band.heading) for band in bands]
+    opened = show(card_html(stats, CardInfo(bands=bands)) + examples_html(rows))
+    bars = opened.locator(".td-bars s")
+    bars.first.click()
+    expect(opened.locator(".td-x").nth(1)).to_be_focused()
+    opened.get_by_role("button", name="examples: strongest · 8.00").click()
+    expect(opened.locator(".td-x").first).to_be_focused()
+
+
+def test_an_example_can_be_copied_linked_and_taken_as_data(show):
+    opened = show(
+        examples_html([passage(), passage(ids=range(5), origin="document 7")]),
+        permissions=["clipboard-read", "clipboard-write"],
+    )
+    row = opened.locator(".td-x").nth(1)
+    expect(row.locator(".td-from")).not_to_be_visible()
+    row.locator(".td-v").click()
+    expect(row.locator(".td-from")).to_have_text("document 7")
+    copied = "navigator.clipboard.readText()"
+    row.get_by_role("button", name="JSON").click()
+    expect(row.get_by_role("button", name="copied")).to_be_visible()
+    assert json.loads(opened.evaluate(copied)) == {
+        "origin": "document 7", "tokens": TOKENS, "token_ids": [0, 1, 2, 3, 4],
+        "activations": {"feature <1>": [0, 3, -1, 0, 0]},
+    }  # fmt: skip
+    row.get_by_role("button", name="link").click()
+    expect(row.locator(".td-link")).to_have_text("copied")
+    link = opened.evaluate(copied)
+    opened.goto("about:blank")
+    opened.goto(link)
+    expect(opened.locator(".td-x").nth(1)).to_have_class(re.compile("td-open"))
+    expect(opened.locator(".td-x").first).not_to_have_class(re.compile("td-open"))
 
 
 def test_two_fragments_on_one_page_keep_their_data_apart(show):

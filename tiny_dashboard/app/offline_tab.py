@@ -6,6 +6,7 @@ import random
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from functools import partial
+from math import prod
 from typing import Any
 
 import gradio as gr
@@ -13,10 +14,12 @@ import gradio as gr
 from tiny_dashboard.app.api import Endpoints
 from tiny_dashboard.app.components import explain, list_view, note, save_js, token_view, url_js
 from tiny_dashboard.app.served import MAX_EXAMPLES, bounded, json_data, whole_number
-from tiny_dashboard.core.card import no_examples
+from tiny_dashboard.core.card import Near, no_examples
+from tiny_dashboard.core.examples import Example
 from tiny_dashboard.core.highlight import COLORS
 
 _URL = {"feature": "", "examples": "30", "window": "50", "scale": "feature", "mask": ""}  # and what is usual
+AT_ONCE = 2**26  # numbers of a dictionary, at most, whose nearest features are shown without being asked for
 LIST_PAGE = 200  # rows of the list, at most, in one answer
 
 
@@ -136,21 +139,26 @@ class OfflineTab:
                 view = offline.draw([passage for _, passage in rows], size)
             else:
                 view = note(no_examples(index, offline.stats(index)))
-            return str(index), self._card(index), view
+            return str(index), self._card(index, [example for example, _ in rows]), view
         except Exception as error:
             return str(feature)[:40], "", note(explain(error), "error")
 
-    def _card(self, feature: int, nearest: Sequence[tuple[int, float]] = ()) -> str:
-        offered = nearest if self._ask.decoder is not None else None
-        return self._ask.offline.card(self._ask.stats(feature), offered)
+    def _card(self, feature: int, examples: Sequence[Example], *, ask: bool = False) -> str:
+        decoder, offline = self._ask.decoder, self._ask.offline
+        nearest: list[Near] | None = None
+        if decoder is not None and feature < decoder.dictionary.n_features:
+            quick = prod(decoder.dictionary.encoder.shape) <= AT_ONCE
+            found = decoder.nearest(feature) if quick or ask else []
+            nearest = [Near(near.feature, near.cosine, *offline.table.name(near.feature)) for near in found]
+        return offline.card(self._ask.stats(feature), nearest, examples)
 
     def follow(self, event: gr.EventData, feature: Any, *settings: Any) -> tuple[Any, ...]:
         """A click on the card: on a neighbour, or asking for the neighbours."""
         if event.action == "open":
             return self.show(event.value, *settings)
         try:
-            index = whole_number(event.value, "feature")
-            return gr.skip(), self._card(index, self._ask.decoder.nearest(index)), gr.skip()
+            index, number = whole_number(event.value, "feature"), bounded(settings[1], "examples", 1, MAX_EXAMPLES)
+            return gr.skip(), self._card(index, self._ask.offline.examples(index, number), ask=True), gr.skip()
         except Exception as error:
             return gr.skip(), note(explain(error), "error"), gr.skip()
 
@@ -183,7 +191,7 @@ class OfflineTab:
             size = bounded(request.get("size", 50), "size", 1, LIST_PAGE)
             found = table.find(query, sort, bounded(request.get("page", 1), "page", 1, 10**9), descending, size)
             for row in found["features"]:
-                row["chips"] = not self._ask.offline.table.is_labelled(row["feature"])
+                row["chips"] = not table.name(row["feature"])[0]
             place = table.place(request.get("feature"), query, sort, descending)
             return json_data(found | {"columns": [vars(c) for c in table.known_columns()], "place": place})
         except Exception as error:

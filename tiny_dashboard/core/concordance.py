@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,8 @@ from tiny_dashboard.core.highlight import (
     root_html,
     tokens_html,
 )
+
+_LIKE = 5  # examples are alike whose so many tokens up to the peak are the same
 
 
 def examples_html(
@@ -40,31 +43,61 @@ def examples_html(
     """
     if view not in ("lines", "paragraphs"):
         raise ValueError(f"view is {view!r}; it is 'lines' or 'paragraphs'")
-    rows: list[str] = []
+    items: list[str] = []
     data: list[dict[str, Any]] = []
-    all_inks: list[list[Ink]] = []
+    all_inks = [inks_of(passage) for passage in passages]
     group = ""
-    for passage in passages:
-        inks = inks_of(passage)
-        parts, values = tokens_html(passage, inks)
-        peak = peak_of(passage, inks)
-        about = f' title="{plain_text(passage.group_title)}"' if passage.group_title else ""
-        heading = f'<h4 class="td-group"{about}>{plain_text(passage.group)}</h4>' if passage.group != group else ""
-        group = passage.group
-        at_peak: Iterable[float] = inks[0].values[peak : peak + 1] if inks else ()  # no tokens, no value
-        value = "".join(format_number(v) for v in at_peak if not math.isnan(v))
-        rows.append(
-            f'{heading}<div class="td-x" tabindex="{-1 if data else 0}"><span class="td-v">{value}</span>'
-            f'<div class="td-p"><span><span>{folded(parts, 0, peak, [peak], window)}</span></span>'
-            f"<span>{folded(parts, peak, len(parts), [peak], window)}</span></div></div>"
-        )
-        data.append(values)
-        all_inks.append(inks)
+    alike = [(p.group, _like(p, inks) or at) for at, (p, inks) in enumerate(zip(passages, all_inks, strict=True))]
+    for _, run in groupby(range(len(passages)), key=alike.__getitem__):
+        rows = []
+        for at in run:
+            row, values = _row(passages[at], all_inks[at], window, at)
+            rows.append(row)
+            data.append(values)
+        first = passages[at]
+        heading = f'<h3 class="td-group">{plain_text(first.group)}</h3>' if first.group != group else ""
+        group = first.group
+        likes = ""
+        if len(rows) > 1:
+            says = f'<summary title="{len(rows)} examples with the same words up to the peak">× {len(rows)}</summary>'
+            likes = f'<details class="td-like">{says}{"".join(rows[1:])}</details>'
+        items.append(heading + rows[0] + likes)
     count = f"{len(passages)} example{'' if len(passages) == 1 else 's'}{f' · {plain_text(note)}' if note else ''}"
     bar = f"<span>{count}</span>{legend_of(all_inks, named=False)}"
     # The empty comments let a script take the rows in one by one; no text can hold one.
-    body = f'<div class="td-list"><!---->{"<!---->".join(rows)}<!----></div>'
+    body = f'<div class="td-list"><!---->{"<!---->".join(items)}<!----></div>'
     return root_html(body, data, passages, title, bar, view=view)
+
+
+def _row(passage: Passage, inks: list[Ink], window: int | None, place: int) -> tuple[str, dict[str, Any]]:
+    """One example's line, and what its tooltip needs to know."""
+    parts, values = tokens_html(passage, inks)
+    peak = peak_of(passage, inks)
+    at_peak: Iterable[float] = inks[0].values[peak : peak + 1] if inks else ()  # no tokens, no value
+    value = "".join(format_number(v) for v in at_peak if not math.isnan(v))
+    origin = f' <small class="td-from">{plain_text(passage.origin)}</small>' if passage.origin else ""
+    return (
+        f'<div class="td-x" tabindex="{-1 if place else 0}"><span class="td-v">{value}</span> '
+        f'<div class="td-p"><span><span>{folded(parts, 0, peak, [peak], window)}</span></span>'
+        f"<span>{folded(parts, peak, len(parts), [peak], window)}</span></div>{origin}</div>"
+    ), values
+
+
+def _like(passage: Passage, inks: list[Ink]) -> tuple[str, ...]:
+    """What a model saw last before it fired, the peak included; nothing where less stands before the peak."""
+    peak = peak_of(passage, inks)
+    return tuple(passage.tokens[peak - _LIKE + 1 : peak + 1]) if peak >= _LIKE - 1 else ()
+
+
+def likes_together(passages: Sequence[Passage]) -> list[int]:
+    """The places of the passages, those of one group with the same words up to the peak beside each other."""
+    first: dict[Any, int] = {}
+    order = []
+    for at, passage in enumerate(passages):
+        like = _like(passage, inks_of(passage))
+        first.setdefault(key := (passage.group, like or at), at)
+        order.append((first[key], at))
+    return [at for _, at in sorted(order)]
 
 
 def peak_of(passage: Passage, inks: list[Ink]) -> int:

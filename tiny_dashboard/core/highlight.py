@@ -113,7 +113,8 @@ class Passage:
         special: True at BOS and chat-template tokens, `[seq_len]`: they are set back.
         peak: position that the concordance aligns on; None takes the highest value of the first highlighted track.
         remarks: what is said of a token at the pointer, by position.
-        group, group_title: heading shown where it differs from the passage before, and what is said at the pointer.
+        group: heading shown where it differs from the passage before.
+        origin: where the text comes from, for people.
     """
 
     tokens: Sequence[str]
@@ -124,7 +125,7 @@ class Passage:
     peak: int | None = None
     remarks: Mapping[int, str] = field(default_factory=dict)
     group: str = ""
-    group_title: str = ""
+    origin: str = ""
 
 
 def format_number(value: float) -> str:

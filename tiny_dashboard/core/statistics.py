@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from tiny_dashboard.core.filters import matches
-from tiny_dashboard.core.highlight import format_number
+from tiny_dashboard.core.highlight import UNSEEN, format_number
 
 PAGE = 25  # rows of one page of the table
 GRID = 96, 40  # of the plot of all features
@@ -272,9 +272,12 @@ class FeatureTable:
         at = np.flatnonzero(self.ids[self._ordered(query, sort, descending)] == feature)
         return int(at[0]) if len(at) else -1
 
-    def is_labelled(self, feature: int) -> bool:
-        """Whether it has a label, and not only the tokens that it fires on."""
-        return bool(self.raw("label")[np.searchsorted(self.ids, feature)])
+    def name(self, feature: int) -> tuple[str, list[str]]:
+        """A feature's label, and the tokens that it fires on most; empty where unknown."""
+        at = np.searchsorted(self.ids, feature)
+        if at == len(self.ids) or self.ids[at] != feature:
+            return "", []
+        return str(self.raw("label")[at]), self.raw("peak_tokens")[at].split()
 
     def known_columns(self) -> list[Column]:
         """The columns of which something is known."""
@@ -333,8 +336,9 @@ class FeatureTable:
 
 
 def visible(token: str) -> str:
-    """A token in a list: its spaces and newlines can be seen."""
-    return token.replace(" ", "␣").replace("\n", "↵").replace("\t", "⇥")
+    """A token in a list: its spaces and newlines can be seen, and what has no glyph has a name."""
+    shown = token.replace(" ", "␣").replace("\n", "↵").replace("\t", "⇥")
+    return shown if shown.isprintable() else UNSEEN.sub(lambda m: f"⟨{ord(m[0]):02X}⟩", shown)
 
 
 def in_sight(tokens: Iterable[Any] | None) -> str:

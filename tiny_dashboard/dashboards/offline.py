@@ -11,12 +11,12 @@ from typing import Any, Self
 
 import numpy as np
 
-from tiny_dashboard.core.card import PANELS, CardInfo, Panel, card_html
-from tiny_dashboard.core.concordance import examples_html, share_scale
+from tiny_dashboard.core.card import PANELS, Band, CardInfo, Near, Panel, card_html
+from tiny_dashboard.core.concordance import examples_html, likes_together, share_scale
 from tiny_dashboard.core.examples import Example, ExampleSource, SourceInfo, check_example, check_feature, stored_tokens
 from tiny_dashboard.core.figure import figure
 from tiny_dashboard.core.files import write_text
-from tiny_dashboard.core.highlight import Color, Html, Passage, Track
+from tiny_dashboard.core.highlight import Color, Html, Passage, Track, format_number
 from tiny_dashboard.core.prompts import special_ids, stored_ids
 from tiny_dashboard.core.static import assets, page
 from tiny_dashboard.core.statistics import FeatureStats, FeatureTable
@@ -160,9 +160,11 @@ class OfflineDashboard:
         source = self.max_activation_examples
         return source.table() if isinstance(source, ExampleSource) else FeatureTable(self.features)
 
-    def card(self, stats: FeatureStats | None, nearest: Sequence[tuple[int, float]] | None = None) -> Html:
-        """A feature's card, from what is known of it; `nearest` as for `CardInfo`."""
-        return card_html(stats, CardInfo(self.info.models, nearest), self.panels)
+    def card(
+        self, stats: FeatureStats | None, nearest: Sequence[Near] | None = None, examples: Iterable[Example] = ()
+    ) -> Html:
+        """A feature's card, from what is known of it and the examples below it; `nearest` as for `CardInfo`."""
+        return card_html(stats, CardInfo(self.info.models, nearest, list(bands_of(examples).values())), self.panels)
 
     @property
     def max_acts(self) -> Mapping[int, float]:
@@ -232,7 +234,7 @@ class OfflineDashboard:
             # The strongest example of all may not be among those shown.
             known_peaks = [*(e.max_activation for e in examples), (stats.max_activation if stats else None) or 0.0]
             limit = max((float(peak) for peak in known_peaks if 0 < peak < math.inf), default=None)
-        bands = {e.quantile for e in examples if e.quantile is not None}
+        bands = bands_of(examples)
         passages = []
         for example in examples:
             known = _ids_or_pieces(example)
@@ -240,18 +242,13 @@ class OfflineDashboard:
             texts, chips = self._reader.read(tokens if len(tokens) else known)
             values, remarks = _finite(example.activations)
             track = Track(f"feature {feature_idx}", values, color, scale=limit)
-            group, about = "", ""
-            if len(bands) > 1 and example.quantile == max(bands):
-                group, about = "strongest", "examples in which the feature fires most"
-            elif len(bands) > 1 and example.quantile is not None:
-                group = f"band {example.quantile}"
-                about = "a band of strength, 0 the weakest: drawn from all examples in which the feature fires so much"
+            group = bands[example.quantile].heading if example.quantile in bands else ""
             special = () if self._special.isdisjoint(known) else [token in self._special for token in known]
-            said: Any = {"remarks": remarks, "group": group, "group_title": about}
+            said: Any = {"remarks": remarks, "group": group, "origin": _origin(example)}
             passages.append(Passage(texts, [track], chips, example.token_ids, special, **said))
         if scale == "feature" and limit is None:
             passages = share_scale(passages)
-        return list(zip(examples, passages, strict=True))
+        return [(examples[at], passages[at]) for at in likes_together(passages)]
 
     def fragment(self, feature_idx: int, *, window_size: int | None = None, view: str = "lines", **how: Any) -> Html:
         """The examples as an HTML fragment; `how` goes to `read`."""
@@ -316,8 +313,9 @@ class OfflineDashboard:
         return write_text(output_path, document)
 
     def _section(self, feature: int, scale: str) -> str:
-        examples = self.fragment(feature, scale=scale)
-        return f"<h2>Feature {feature}</h2>{self.card(self.stats(feature))}{examples}"
+        rows = self.read(feature, scale=scale)
+        card = self.card(self.stats(feature), examples=[example for example, _ in rows])
+        return f"<h2>Feature {feature}</h2>{card}{self.draw([passage for _, passage in rows])}"
 
     @cached_property
     def _reader(self) -> TokenReader:
@@ -359,6 +357,27 @@ class MaxActs(Mapping[int, float]):
 
     def __len__(self) -> int:
         return len(self._dashboard().features)
+
+
+def bands_of(examples: Iterable[Example]) -> dict[int, Band]:
+    """The bands of strength that examples fall into, strongest first; none where there is only one."""
+    peaks: dict[int, list[float]] = {}
+    for example in examples:
+        if example.quantile is not None:
+            peaks.setdefault(example.quantile, []).append(float(example.max_activation))
+    bands = {}
+    for place, quantile in enumerate(sorted(peaks, reverse=True) if len(peaks) > 1 else ()):
+        low, high = min(peaks[quantile]), max(peaks[quantile])
+        reach = " to ".join(dict.fromkeys(map(format_number, (low, high))))
+        bands[quantile] = Band(f"{reach} · drawn at random" if place else f"strongest · {reach}", low, high)
+    return bands
+
+
+def _origin(example: Example) -> str:
+    """The document that an example was cut from, and where."""
+    if example.doc is None:
+        return ""
+    return f"document {example.doc}" + (f", from token {example.start}" if example.start is not None else "")
 
 
 def _finite(values: Any) -> tuple[Any, dict[int, str]]:

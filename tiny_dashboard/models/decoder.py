@@ -150,7 +150,10 @@ class DecoderView:
         if self.featurizer.tokenizer is None or token_id >= len(self.featurizer.tokenizer):
             return f"#{token_id}"  # embeddings are often padded beyond the vocabulary
         read = self._reader.read([token_id])
-        return read.texts[0] or f"<{read.chips.get(0, '')}>"
+        if not read.chips:
+            return read.texts[0]
+        chips = "⟩⟨".join(read.chips[0].split())  # a part of a character is no text, but its bytes
+        return read.texts[0].replace("\ufffd", "") + f"⟨{chips}⟩"
 
     def _unembedding(self, model: int) -> Tensor:
         head = self.featurizer.models[model].get_output_embeddings()

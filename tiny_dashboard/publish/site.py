@@ -103,12 +103,11 @@ def export_site(
 def _entry(dashboard: OfflineDashboard, feature: int, broken: dict[int, Exception]) -> Entry:
     """A feature as the page shows it; one that cannot be read is an error in its own place only."""
     try:
-        stats = dashboard.stats(feature)
-        card = dashboard.card(stats)
-        passages = [passage for _, passage in dashboard.read(feature, scale="feature")]
-        if not passages:
+        stats, rows = dashboard.stats(feature), dashboard.read(feature, scale="feature")
+        card = dashboard.card(stats, examples=[example for example, _ in rows])
+        if not rows:
             return card, "", no_examples(feature, stats), "empty"
-        return card, dashboard.draw(passages), "", ""
+        return card, dashboard.draw([passage for _, passage in rows]), "", ""
     except ConnectionError:
         raise
     except Exception as error:  # a damaged feature is an error in its own place only

@@ -80,9 +80,26 @@ function tinyDashboard(host, emit) {
     token.dispatchEvent(new CustomEvent("td-token", { bubbles: true, detail }));
     if (emit) emit("token", detail);
   };
-  const copy = async (button, passage) => {
-    const own = dataOf(passage.closest(".td")).passages[describe(passage.querySelector("i")).passage];
-    const text = tokensOf(passage).map((token, at) => own?.x?.[at] ?? token.textContent).join("");
+  const exact = (passage) => {
+    const own = ownOf(passage);
+    return tokensOf(passage).map((token, at) => own?.x?.[at] ?? token.textContent);
+  };
+  const ownOf = (passage) => dataOf(passage.closest(".td")).passages[[...passage.closest(".td").querySelectorAll(".td-p")].indexOf(passage)];
+  const ways = { // what can be copied of an example
+    copy: (passage) => exact(passage).join(""),
+    link: (passage) => {
+      const rows = [...passage.closest(".td").querySelectorAll(".td-x")];
+      return `${location.href.split("#")[0]}#example-${rows.indexOf(passage.closest(".td-x"))}`;
+    },
+    JSON: (passage) => {
+      const { names } = dataOf(passage.closest(".td")), own = ownOf(passage), tokens = exact(passage);
+      const values = own.v.map(([at, value], track) => [names[track], tokens.map((_, i) => value[at.indexOf(i)] ?? 0)]);
+      const ids = own.id ? { token_ids: tokens.map((_, i) => idAt(own.id, i)) } : {};
+      const origin = passage.parentNode.querySelector(".td-from")?.textContent;
+      return JSON.stringify({ ...(origin && { origin }), tokens, ...ids, activations: Object.fromEntries(values) });
+    },
+  };
+  const copy = async (button, text) => {
     try { await navigator.clipboard.writeText(text); } catch { // no permission, or not a secure page
       const area = make("textarea");
       area.value = text;
@@ -91,8 +108,27 @@ function tinyDashboard(host, emit) {
       document.execCommand("copy");
       area.remove();
     }
+    const name = button.dataset.copy;
     button.textContent = "copied";
-    setTimeout(() => { button.textContent = "copy"; }, 1200);
+    setTimeout(() => { button.textContent = name; }, 1200);
+  };
+  /* A band's mark under the histogram leads to its examples, below the card. */
+  const toBand = (mark) => {
+    const after = (node) => mark.compareDocumentPosition(node) & Node.DOCUMENT_POSITION_FOLLOWING;
+    const group = [...document.querySelectorAll(".td-group")].find((node) => node.textContent === mark.dataset.value && after(node));
+    group?.scrollIntoView({ block: "start", behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth" });
+    const row = group?.parentNode.querySelectorAll(".td-group + .td-x")[[...group.parentNode.querySelectorAll(".td-group")].indexOf(group)];
+    row?.focus({ preventScroll: true });
+  };
+  const nearestMark = (bars, x) => {
+    const away = (mark) => { const { left, right } = mark.getBoundingClientRect(); return Math.max(left - x, x - right); };
+    return [...bars.parentNode.querySelectorAll('[data-action="band"]')].sort((a, b) => away(a) - away(b))[0];
+  };
+  let view; // as the reader wants the examples, from feature to feature
+  const asView = (root) => {
+    root.dataset.view = view;
+    root.querySelector(".td-view").textContent = view === "lines" ? "paragraphs" : "lines";
+    root.querySelectorAll(".td-open").forEach((open) => unfold(open, false));
   };
   const unfold = (row, open = !row.classList.contains("td-open")) => row.classList.toggle("td-open", open);
   const tokenAt = (event) => event.target.closest?.(".td-p i");
@@ -107,16 +143,16 @@ function tinyDashboard(host, emit) {
     const target = event.target, row = target.closest?.(".td-x"), root = target.closest?.(".td");
     if (!root || target.closest("summary")) return;
     if (target.matches(".td-view")) {
-      const lines = root.dataset.view !== "lines";
-      root.dataset.view = lines ? "lines" : "paragraphs";
-      target.textContent = lines ? "paragraphs" : "lines";
-      root.querySelectorAll(".td-open").forEach((open) => unfold(open, false));
-    } else if (target.closest("[data-action]")) {
+      view = root.dataset.view === "lines" ? "paragraphs" : "lines";
+      asView(root);
+    } else if (target.matches('[data-action="band"]')) toBand(target);
+    else if (target.closest(".td-bars")) { const mark = nearestMark(target.closest(".td-bars"), event.clientX); if (mark) toBand(mark); }
+    else if (target.closest("[data-action]")) {
       const { action, value } = target.closest("[data-action]").dataset;
       if (emit) emit("action", { action, value });
     } else if (target.matches(".td-try")) {
       emit("example", { passage: [...root.querySelectorAll(".td-x")].indexOf(row) });
-    } else if (target.matches(".td-copy")) copy(target, row || root.querySelector(".td-p"));
+    } else if (target.matches("[data-copy]")) copy(target, ways[target.dataset.copy]((row || root).querySelector(".td-p")));
     else if (getSelection().toString()) return; // somebody is selecting text
     else {
       if (row && root.dataset.view === "lines" && (!row.classList.contains("td-open") || target.matches(".td-v"))) unfold(row);
@@ -131,7 +167,7 @@ function tinyDashboard(host, emit) {
       hide();
     }
     if (!place || event.ctrlKey || event.metaKey || event.altKey) return;
-    const rows = [...place.closest(".td").querySelectorAll(".td-x")], step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+    const rows = [...place.closest(".td").querySelectorAll(".td-x")].filter((row) => row.checkVisibility()), step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
     const side = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
     if (step && rows.includes(place)) {
       const next = rows[rows.indexOf(place) + step];
@@ -148,22 +184,37 @@ function tinyDashboard(host, emit) {
     event.preventDefault();
   });
 
+  const copiers = (row) => Object.keys(ways).filter((way) => row || way !== "link").map((way) => {
+    const button = make("button", `td-${way}`, way);
+    button.dataset.copy = way;
+    button.title = { copy: "copy the exact text", link: "copy a link to this example", JSON: "copy tokens and activations" }[way];
+    return button;
+  });
+  let linked = /^#example-(\d+)$/.exec(location.hash)?.[1];
   const enhance = () => {
     hide();
     for (const root of host.querySelectorAll(".td")) {
       const bar = root.querySelector(".td-bar");
       if (bar && root.querySelector(".td-list") && !bar.querySelector(".td-view")) {
-        const button = make("button", "td-view", root.dataset.view === "lines" ? "paragraphs" : "lines");
-        bar.querySelector("span").after(button);
+        bar.querySelector("span").after(make("button", "td-view", root.dataset.view === "lines" ? "paragraphs" : "lines"));
+        if (view && view !== root.dataset.view) asView(root);
       }
       for (const place of root.querySelectorAll(".td-x")) {
         if (place.querySelector(".td-copy")) continue;
         const actions = make("span", "td-actions");
         if (emit && host.closest?.(".td-live")) actions.append(make("button", "td-try", "try online"));
-        actions.append(make("button", "td-copy", "copy"));
+        actions.append(...copiers(place));
         place.append(actions);
       }
-      if (bar && root.dataset.view === "text" && !bar.querySelector(".td-copy")) bar.append(make("button", "td-copy", "copy"));
+      const row = linked && root.querySelectorAll(".td-x")[linked];
+      if (row) {
+        linked = "";
+        if (row.closest("details")) row.closest("details").open = true;
+        unfold(row, true);
+        row.scrollIntoView({ block: "center" });
+      }
+      if (bar && root.dataset.view === "text" && !bar.querySelector(".td-copy")) bar.append(...copiers());
+      if (!emit) for (const dead of root.querySelectorAll('[data-action="open"], [data-action="nearest"]')) dead.replaceWith(make("span", "", dead.dataset.action === "open" ? dead.textContent : ""));
       for (const button of root.querySelectorAll("button")) button.type = "button";
     }
   };

@@ -48,7 +48,7 @@ function tinyDashboardKeys(place, buttons) {
     else if (beside()?.classList.contains("td-drawer") && !event.target.closest?.(".td-side")) drawer(false);
   });
   place.addEventListener("keydown", (event) => {
-    const typing = event.target.closest?.("input, textarea, select, [contenteditable], dialog");
+    const typing = event.target.closest?.("input, textarea, select, [contenteditable], dialog[open]");
     if (event.key === "Escape" && !typing && beside()?.classList.contains("td-drawer")) drawer(false);
     if (typing || event.ctrlKey || event.metaKey || event.altKey) return;
     const button = buttons[event.key] && document.getElementById(buttons[event.key][0]);
