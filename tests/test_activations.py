@@ -97,7 +97,7 @@ def test_hook_points(model):
     with torch.no_grad():
         states = model(ids, output_hidden_states=True).hidden_states
     before = hooks_of(model)
-    found = {point: get_activations(model, ids, 1, point) for point in HOOK_POINTS}
+    found = {p: get_activations(model, ids, 1, p) for p in HOOK_POINTS if p not in ("resid_mid", "mlp_in_normalized")}
     assert hooks_of(model) == before
     torch.testing.assert_close(found["resid_pre"], states[1], rtol=0, atol=0)
     torch.testing.assert_close(found["resid_post"], states[2], rtol=0, atol=0)
@@ -120,6 +120,33 @@ def test_hook_points(model):
             if hasattr(block, "post_feedforward_layernorm"):
                 value = getattr(block, norm)(value)
         torch.testing.assert_close(value, found[outer])
+
+
+def test_before_the_mlp(model):
+    """The stream between attention and MLP, and what the norm makes of it without its gain and bias."""
+    generator = torch.Generator().manual_seed(0)
+    for name, parameter in model.named_parameters():
+        if "norm" in name or "ln_" in name:
+            parameter.data += torch.rand(parameter.shape, generator=generator)
+    ids, name = [5, 6, 7, 8, 9], type(model).__name__
+    if name == "Olmo2ForCausalLM":
+        with pytest.raises(ValueError, match="its MLP reads no norm's output; try mlp_in"):
+            get_activations(model, ids, 1, "mlp_in_normalized")
+        return
+    x = before = get_activations(model, ids, 1, "resid_pre")
+    if name in ("GPTJForCausalLM", "GPTNeoXForCausalLM"):
+        with pytest.raises(ValueError, match="has no resid_mid: attention and MLP read the same stream"):
+            get_activations(model, ids, 1, "resid_mid")
+    else:
+        x = get_activations(model, ids, 1, "resid_mid")
+        torch.testing.assert_close(x, before + get_activations(model, ids, 1, "attn_out"))
+    norm = find_hook(model, 1, "mlp_in_normalized").module
+    torch.testing.assert_close(norm(x), get_activations(model, ids, 1, "mlp_in"))
+    x = x - x.mean(-1, keepdim=True) if isinstance(norm, torch.nn.LayerNorm) else x
+    by_hand = (
+        x / (x.square().mean(-1, keepdim=True) + getattr(norm, "eps", getattr(norm, "variance_epsilon", 1e-6))).sqrt()
+    )
+    torch.testing.assert_close(get_activations(model, ids, 1, "mlp_in_normalized"), by_hand, rtol=1e-3, atol=1e-4)
 
 
 def test_right_padding_changes_nothing(model):

@@ -119,7 +119,7 @@ def test_saelens_transcoder_and_older_configs(tmp_path):
     ):
         folder = saelens(tmp_path / architecture, t_out, architecture=architecture, metadata=meta)
         dictionary = check(folder, X, saelens_expected(t, plain, X))
-        assert dictionary.hook_point == "mlp_in"
+        assert (dictionary.hook_point, dictionary.writes_at) == ("mlp_in_normalized", "mlp_out")
         assert dictionary.decoder([1]).shape == (1, 1, W + 2)
     # Before version 6 the metadata lay at the top, top-k was an activation function and b_dec was taken off by default.
     old = {"activation_fn_str": "topk", "activation_fn_kwargs": {"k": 3}, "hook_name": "blocks.2.attn.hook_z"}
@@ -156,7 +156,7 @@ def test_gemma_scope(tmp_path):
         ("gemma-scope-2b-pt-res", "resid_post", "google/gemma-2-2b"),
         ("gemma-scope-9b-pt-att", "z", "google/gemma-2-9b"),
         ("gemma-scope-9b-it-mlp", "mlp_out", "google/gemma-2-9b-it"),
-        ("gemma-scope-2b-pt-transcoders", "mlp_in", "google/gemma-2-2b"),
+        ("gemma-scope-2b-pt-transcoders", "mlp_in_normalized", "google/gemma-2-2b"),
     ):
         folder = tmp_path / repo / "layer_12" / "width_16k" / "average_l0_41"
         dictionary = check(save(folder, t, name="params.npz"), X, expected)
@@ -382,7 +382,8 @@ def test_qwen_scope(tmp_path):
 def test_saelens_errors(tmp_path):
     t = saelens_tensors()
     for change, message in (
-        ({"architecture": "temporal"}, "architecture 'temporal' is unknown; expected one of standard, jumprelu"),
+        ({"architecture": "laplace"}, "architecture 'laplace' is unknown; expected one of standard, jumprelu"),
+        ({"architecture": "temporal"}, "is a temporal SAE: its code of a token depends on the tokens before it"),
         ({"architecture": "topk"}, "topk SAE has no k"),
         ({"normalize_activations": "covariance_whitening"}, "normalize_activations 'covariance_whitening' is unknown"),
     ):
@@ -408,7 +409,9 @@ def test_family_can_be_forced(tmp_path):
         ("blocks.0.hook_resid_pre", (0, "resid_pre")),
         ("blocks.3.attn.hook_z", (3, "z")),
         ("blocks.3.hook_attn_out", (3, "attn_out")),
-        ("blocks.3.hook_mlp_in", (3, "mlp_in")),
+        ("blocks.3.hook_mlp_in", (3, "resid_mid")),  # TransformerLens's lies before the norm
+        ("blocks.3.mlp.hook_in", (3, "mlp_in")),
+        ("blocks.3.ln2.hook_normalized", (3, "mlp_in_normalized")),
         ("layers.10", (10, "resid_post")),
         ("h.2", (2, "resid_post")),
         ("gpt_neox.layers.4.attention", (4, "attn_out")),
@@ -416,7 +419,8 @@ def test_family_can_be_forced(tmp_path):
         ("model.layers.1.self_attn", (1, "attn_out")),
         ("attention_out_layer_7", (7, "attn_out")),
         ("mlp_out_layer_7", (7, "mlp_out")),
-        ("blocks.3.hook_resid_mid", (3, "blocks.3.hook_resid_mid")),
+        ("blocks.3.hook_resid_mid", (3, "resid_mid")),
+        ("model.layers.3.post_attention_layernorm", (3, "model.layers.3.post_attention_layernorm")),
         ("", (None, None)),
     ],
 )

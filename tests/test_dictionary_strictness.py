@@ -44,8 +44,8 @@ def test_a_threshold_that_is_kept_as_its_logarithm(tmp_path):
     pre = X @ LINEAR["encoder.weight"].T + LINEAR["encoder.bias"]
     torch.testing.assert_close(dictionary.encode(X), pre * (pre > threshold))
     assert (dictionary.family, dictionary.layer) == ("OpenMOSS", 7)
-    (folder / "config.json").write_text(json.dumps({"sae_type": "crosscoder"}))
-    with pytest.raises(ValueError, match="sae_type 'crosscoder' with act_fn 'jumprelu' is not read"):
+    (folder / "config.json").write_text(json.dumps({"sae_type": "molt"}))
+    with pytest.raises(ValueError, match="sae_type 'molt' without a GLU encoder is not read"):
         load_dictionary(folder, device="cpu")
 
 
@@ -67,7 +67,7 @@ def test_what_no_family_accounts_for_is_named(tmp_path, more, config, said):
 
 
 def test_a_config_that_is_not_saelens_is_not_read_as_its(tmp_path):
-    folder = write(tmp_path, PLAIN, {"sae_type": "topk", "top_k": 5, "act_size": W, "dict_size": N}, "sae.pt")
+    folder = write(tmp_path, PLAIN, {"sae_type": "topk", "top_k": 5}, "sae.pt")
     with pytest.raises(ValueError, match="of no known family"):
         load_dictionary(folder, device="cpu")
 

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -322,3 +323,30 @@ def test_the_width_of_z_is_the_modules(tmp_path, name, more, widths):
         assert featurizer.read(IDS).values([3]).shape == (len(IDS), 1)
         with pytest.raises(ValueError, match=f"width 7, and {name} has {width} at z"):
             Featurizer(model, make_dictionary(tmp_path / "other", 1, 7)[0], layer=layer, hook_point="z")
+
+
+def test_a_transcoder_is_steered_where_it_writes(pair, tmp_path):
+    """It reads the stream between attention and MLP, or the MLP's input normalised, and adds to the MLP's output."""
+    model = pair[0]
+    model.generation_config.eos_token_id = None
+    sae, _ = make_dictionary(tmp_path, n_models=1)
+    for point in ("resid_mid", "mlp_in_normalized", "mlp_in"):
+        transcoder = replace(sae, hook_point=point, writes_at="mlp_out")
+        featurizer = Featurizer(model, transcoder, layer=LAYER)
+        steered = list(featurizer.generate(IDS, 6, steer=[(3, 400.0)]))
+        direction = 400 * sae.writes([3])[0, 0]
+        handle = model.model.layers[LAYER].mlp.register_forward_hook(lambda _m, _a, out, d=direction: out + d)
+        assert steered == list(featurizer.generate(IDS, 6)) != []
+        handle.remove()
+        with pytest.raises(ValueError, match="clamped only where one model is read and written at one place"):
+            featurizer.generate(IDS, steer=[(3, 1.0)], clamp=True)
+    with pytest.raises(ValueError, match="depends on a normalisation of each token at mlp_in_normalized"):
+        Featurizer(model, replace(sae, hook_point="mlp_in_normalized"), layer=LAYER).generate(IDS, steer=[(3, 1.0)])
+    # An SAE of the stream between the two is written where attention adds to it: the residual stream has it, too.
+    between = Featurizer(model, replace(sae, hook_point="resid_mid"), layer=LAYER)
+    steered = list(between.generate(IDS, 6, steer=[(3, 400.0)]))
+    handle = model.model.layers[LAYER].self_attn.register_forward_hook(
+        lambda _m, _a, out: (out[0] + direction, *out[1:])
+    )
+    assert steered == list(between.generate(IDS, 6))
+    handle.remove()

@@ -302,6 +302,7 @@ def test_metadata_agrees():
     assert project["requires-python"] == ">=3.11"
     declared = {re.match(r"[\w-]+", requirement)[0].lower() for requirement in project["dependencies"]}
     taken = {name.partition(".")[0] for module in OURS for name in names_of(module, ast.walk(tree_of(module)))}
+    taken = {{"yaml": "pyyaml"}.get(name, name) for name in taken}
     taken -= {*sys.stdlib_module_names, PACKAGE.name, "IPython", "ray"}  # a notebook brings the one, an extra the other
     assert taken <= declared, "what is imported is declared"
     text = (ROOT / "constraints.txt").read_text()

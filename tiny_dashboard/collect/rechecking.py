@@ -299,13 +299,14 @@ def _places(f: Featurizer, info: SourceInfo) -> list[tuple[int, str]]:
     """Where else it may have been read: one layer off, before the layer or after it, and what the examples say."""
     n_layers, here = len(find_layers(f.models[-1])), (f.layer, f.hook_point)
     places = [(f.layer - 1, f.hook_point), (f.layer + 1, f.hook_point)]
-    if f.hook_point.startswith("resid"):  # what comes out of one layer goes into the next: the same place
+    if f.hook_point in ("resid_pre", "resid_post"):  # what comes out of one layer goes into the next: the same place
         places.append((f.layer, "resid_pre" if f.hook_point == "resid_post" else "resid_post"))
         step = (-1, "resid_pre") if f.hook_point == "resid_post" else (1, "resid_post")
         places.remove((f.layer + step[0], f.hook_point))
     else:
-        opposite = {"attn_out": "mlp_out", "mlp_out": "attn_out", "mlp_in": "mlp_out"}
-        places += [(f.layer, opposite[f.hook_point])] if f.hook_point in opposite else []
+        before_mlp = ("mlp_in", "mlp_in_normalized", "resid_mid")
+        others = {"attn_out": ("mlp_out",), "mlp_out": ("attn_out",)} | dict.fromkeys(before_mlp, before_mlp)
+        places += [(f.layer, point) for point in others.get(f.hook_point, ())]
     if info.layer is not None:
         places.append((info.layer, info.hook_point or f.hook_point))
     return [place for place in dict.fromkeys(places) if place != here and 0 <= place[0] < n_layers]

@@ -20,18 +20,23 @@ import torch
 from tiny_dashboard.dictionaries.checkpoint import Checkpoint
 from tiny_dashboard.dictionaries.dictionary import Dictionary
 from tiny_dashboard.dictionaries.families import (
+    batch_topk,
     circuit_tracer,
     ckkissane,
+    cross_layer,
     crosscoder,
     dictionary_learning,
     gemma_scope,
+    gemma_scope_layers,
     goodfire,
     llama_scope,
+    matching_pursuit,
     openai,
     openmoss,
     qwen_scope,
     saelens,
     sparsify,
+    temporal,
 )
 from tiny_dashboard.dictionaries.locate import locate
 from tiny_dashboard.hub import resolve_device
@@ -41,7 +46,10 @@ FAMILIES: tuple[
 ] = (  # the first that recognises a checkpoint reads it: the more particular before the more general
     crosscoder,
     ckkissane,
+    gemma_scope_layers,
     gemma_scope,
+    cross_layer,
+    batch_topk,
     llama_scope,
     openmoss,
     sparsify,
@@ -50,6 +58,8 @@ FAMILIES: tuple[
     qwen_scope,
     circuit_tracer,
     dictionary_learning,
+    temporal,
+    matching_pursuit,
     saelens,
 )
 
@@ -138,10 +148,11 @@ def _check_accounted(checkpoint: Checkpoint, reader: Any, allowed: set[str]) -> 
     """Raises a `ValueError` where a family has passed over a tensor, or a key of the config, that may matter."""
     allowed |= set(getattr(reader, "PASSES_OVER", ()))
     unread = [name for name in checkpoint.unread() if name not in allowed]
-    keys = [key for key in checkpoint.config.unread() if key not in allowed and _MATTERS.search(key)]
+    left = checkpoint.config.unread()
+    keys = [key for key in left if key not in allowed and _MATTERS.search(key)]
     if unread or keys:
         tensors = ", ".join(f"{name} {list(checkpoint.shape(name))}" for name in unread[:8])
-        settings = ", ".join(f"{key} = {checkpoint.config.get(key)!r}" for key in keys[:8])
+        settings = ", ".join(f"{key} = {left[key]!r}" for key in keys[:8])
         first = [*unread, *keys][0]
         raise ValueError(
             f"{checkpoint.path} looks like {reader.NAME}, which does not account for "

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
+import yaml
 from torch import Tensor
 
 from tiny_dashboard.dictionaries.dictionary import Rows
@@ -22,16 +23,18 @@ EAGER_BYTES = 256 * 2**20  # weights below this are read at once, larger ones ro
 
 _HOOKS = (  # the first that matches
     (r"resid_pre", "resid_pre"),
+    (r"resid_mid|hook_mlp_in$", "resid_mid"),  # TransformerLens's hook_mlp_in lies before the norm
+    (r"ln2\.hook_normalized$|mlp_in_normalized", "mlp_in_normalized"),
     (r"resid_post|(layers|h)[._]\d+(\.output)?$", "resid_post"),
     (r"hook_z$|(o_proj|c_proj|out_proj|dense)\.input$", "z"),
-    (r"mlp_in|ln2\.hook_normalized$|pre_feedforward_layernorm|mlp\.input$", "mlp_in"),
-    (r"mlp_out|mlp(\.output)?$|post_feedforward_layernorm", "mlp_out"),
-    (r"(attn|attention)(_out)?(\.output)?$|attention_out|attn_out|post_attention_layernorm", "attn_out"),
+    (r"mlp_in|mlp\.hook_in$|pre_feedforward_layernorm|mlp\.input$", "mlp_in"),
+    (r"mlp_out|mlp(\.output|\.hook_out)?$|post_feedforward_layernorm", "mlp_out"),
+    (r"(attn|attention)(_out)?(\.output)?$|attention_out|attn_out", "attn_out"),
 )
 
 
 class Config(dict[str, Any]):
-    """The JSON beside the weights, which remembers the keys that were asked for; tables in it too."""
+    """The JSON or YAML beside the weights, which remembers the keys that were asked for; tables in it too."""
 
     def __init__(self, values: dict[str, Any]) -> None:
         super().__init__({key: Config(value) if isinstance(value, dict) else value for key, value in values.items()})
@@ -45,10 +48,12 @@ class Config(dict[str, Any]):
         self._asked.add(key)
         return super().get(key, default)
 
-    def unread(self) -> list[str]:
-        """Keys that nobody has asked for; of a table that was asked for, those in it."""
-        inner = [k for name, v in self.items() if name in self._asked and isinstance(v, Config) for k in v.unread()]
-        return [*sorted(self.keys() - self._asked), *inner]
+    def unread(self) -> dict[str, Any]:
+        """What nobody has asked for, by key; of a table that was asked for, what is in it."""
+        found = {key: value for key, value in sorted(self.items()) if key not in self._asked}
+        for name, value in self.items():
+            found |= value.unread() if name in self._asked and isinstance(value, Config) else {}
+        return found
 
 
 class Checkpoint:
@@ -198,9 +203,10 @@ def _read_config(weights: Path) -> dict[str, Any]:
     for file in (folder / name for folder in folders for name in CONFIGS):
         if file.is_file():
             try:
-                config = json.loads(file.read_text(encoding="utf-8"))
-            except ValueError as error:
-                raise ValueError(f"{file} is not JSON: {error}") from error
+                text = file.read_text(encoding="utf-8")
+                config = yaml.safe_load(text) if file.suffix == ".yaml" else json.loads(text)
+            except (ValueError, yaml.YAMLError) as error:
+                raise ValueError(f"{file} is not {file.suffix[1:].upper()}: {error}") from error
             return config if isinstance(config, dict) else {}
     return {}
 
@@ -231,4 +237,5 @@ def _open(file: Path) -> dict[str, Any]:
         raise ValueError(f"{file} cannot be read; it is truncated or no weights file: {str(error)[:200]}") from error
     if not isinstance(content, dict):
         raise ValueError(f"{file} holds a {type(content).__name__}; expected a dict of tensors (a state dict)")
-    return content.get("state_dict", content)
+    inner = next((content[key] for key in ("state_dict", "sae") if isinstance(content.get(key), dict)), content)
+    return dict(inner)  # "sae" is OpenMOSS's

@@ -93,6 +93,7 @@ class Dictionary:
             decoder's side, None for 1.
         token_scale: the same for a scaling that depends on the token: x `[..., d_model]` to `[..., 1]`; None for 1.
         layer, hook_point, models: what the checkpoint says of where it reads; None or empty where silent.
+        writes_at: the hook point that its decoder writes to, where that is another (a transcoder's "mlp_out").
         prepend_bos: whether it was trained on texts with a BOS; None where the checkpoint does not say.
         notes: conventions in force that a reader of the numbers should know, one sentence each.
     """
@@ -108,6 +109,7 @@ class Dictionary:
     token_scale: Callable[[Tensor], Tensor] | None = None
     layer: int | None = None
     hook_point: str | None = None
+    writes_at: str | None = None
     models: tuple[str, ...] = ()
     prepend_bos: bool | None = None
     notes: tuple[str, ...] = ()

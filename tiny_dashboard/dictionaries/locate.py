@@ -10,12 +10,17 @@ from typing import Any
 from tiny_dashboard.hub import look_up, parse_name
 
 SUFFIXES = (".safetensors", ".npz", ".pt", ".pth")
-CONFIGS = ("config.json", "cfg.json", "hyperparams.json")
+CONFIGS = ("config.json", "cfg.json", "hyperparams.json", "config.yaml")
 WEIGHTS = (  # names that say which of several files in a folder is the dictionary
     "model.safetensors", "sae_weights.safetensors", "sae.safetensors", "params.safetensors", "params.npz", "ae.pt",
     "cc_weights.pt", "final.safetensors",
 )  # fmt: skip
-SYNONYMS = {"z": ("attn_out", "hook_z"), "mlp_in": ("transcoder",), "attn_out": ("attention_out",)}
+SYNONYMS = {
+    "z": ("attn_out", "hook_z"),
+    "mlp_in": ("transcoder",),
+    "mlp_in_normalized": ("transcoder",),
+    "attn_out": ("attention_out",),
+}
 
 
 def locate(source: str | Path, *, revision: str | None = None, **which: Any) -> tuple[Path, str]:
@@ -65,7 +70,7 @@ def choose(files: Sequence[str], source: str, which: Mapping[str, Any]) -> str:
         FileNotFoundError: there is no weights file at all.
         ValueError: none, or more than one, fits; the message lists what there is.
     """
-    found = [file for file in files if file.endswith(SUFFIXES)]
+    found = [file for file in files if file.endswith(SUFFIXES) and not re.search(r"(^|/)W_dec_\d+\.", file)]
     if not found:
         raise FileNotFoundError(f"{source} holds no weights file ({', '.join('*' + suffix for suffix in SUFFIXES)})")
     by_folder: dict[PurePosixPath, list[str]] = {}
@@ -80,8 +85,8 @@ def choose(files: Sequence[str], source: str, which: Mapping[str, Any]) -> str:
     for key, value in which.items():
         if value is None or (len(found) == 1 and key != "subfolder"):
             continue  # the only one is checked against the layer and hook point asked for when it has been read
-        fitting = [file for file in found if _says(file, key, value)]
-        there = sorted({said for file in found if (said := _value(file, key))})
+        fitting = [file for file in found if _says(file, key, value, source)]
+        there = sorted({said for file in found if (said := _value(file, key, source))})
         if not fitting and (there or key == "subfolder"):
             raise ValueError(f"{source} has no dictionary with {key}={value!r}; it has {', '.join(there[:20])}")
         found = fitting or found
@@ -94,21 +99,28 @@ def choose(files: Sequence[str], source: str, which: Mapping[str, Any]) -> str:
     return found[0]
 
 
-def _value(file: str, key: str) -> str | None:
+def _value(file: str, key: str, source: str) -> str | None:
     """What a path says of layer, width, l0 or hook point."""
     patterns = {
-        "layer": (r"(?:^|[^a-z])(?:layers?|blocks|h)[._]?(\d+)", r"(?:^|[/_-])[lL](\d+)(?=[RMATC]?[-./]|$)"),
+        "layer": (
+            r"W_enc_(\d+)\.safetensors$",
+            r"(?:^|[^a-z])(?:layers?|blocks|h)[._]?(\d+)",
+            r"(?:^|[/_-])[lL](\d+)(?=[RMATC]?[-./]|$)",
+        ),
         "width": (r"width_(\d+[km]?)",),
         "l0": (r"[lL]0_([a-z\d]+)",),
         "hook_point": (r"(resid_(?:pre|post)|attn_out|mlp_out|mlp_in|hook_z|transcoder|clt|mlp|attention_out)",),
     }.get(key, (r"(.+)/",))
+    if key == "layer" and (several := re.search(r"layer_(\d+(?:_\d+)+)_width.*params_layer_(\d+)", f"{source}/{file}")):
+        layers = several[1].split("_")  # a crosscoder of Gemma Scope 2, in a file for each of its layers
+        return layers[int(several[2])] if int(several[2]) < len(layers) else None
     return next((match[1] for pattern in patterns if (match := re.search(pattern, file))), None)
 
 
-def _says(file: str, key: str, value: Any) -> bool:
+def _says(file: str, key: str, value: Any, source: str) -> bool:
     if key == "subfolder":
         return file == str(value) or file.startswith(str(value).rstrip("/") + "/")
-    said = _value(file, key)
+    said = _value(file, key, source)
     if key == "width" and isinstance(value, int):
         value = f"{value // 10**6}m" if value >= 10**6 else f"{value // 1000}k"  # 65536 is called 65k
     return said == str(value) or (key == "hook_point" and said in SYNONYMS.get(value, ()))

@@ -5,6 +5,7 @@ Layers are found by rule, not by a table of model names. No model library beside
 
 from __future__ import annotations
 
+import copy
 import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +17,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-HOOK_POINTS = ("resid_pre", "resid_post", "attn_out", "mlp_out", "mlp_in", "z")
+HOOK_POINTS = ("resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out", "mlp_in", "mlp_in_normalized", "z")
 ATTENTION = ("self_attn", "attn", "attention", "self_attention")
 MLP = ("mlp", "block_sparse_moe", "feed_forward")
 OUT_PROJECTION = ("o_proj", "c_proj", "dense", "out_proj")
@@ -99,11 +100,12 @@ def _child(module: nn.Module, names: Sequence[str]) -> nn.Module | None:
 
 
 class Hook(NamedTuple):
-    """Where activations are read: the input or the output of a module, times a scale."""
+    """Where activations are read: the input or the output of a module, times a scale, through a function."""
 
     module: nn.Module
     on_input: bool
     scale: float = 1.0
+    then: Callable[[Tensor], Tensor] | None = None
 
 
 def find_hook(model: Any, layer: int, hook_point: str) -> Hook:
@@ -112,6 +114,8 @@ def find_hook(model: Any, layer: int, hook_point: str) -> Hook:
     `resid_pre` / `resid_post` are the input / output of `layers[layer]`. `attn_out` and `mlp_out` are what the block
     adds to the residual stream, the norm or the factor behind them included; that they add up is checked on a few
     tokens. `mlp_in` is the input of the MLP (a transcoder's input), `z` that of the attention's output projection.
+    `resid_mid` is the stream between attention and MLP, before the norm that the MLP reads through, and
+    `mlp_in_normalized` what this norm gives without its gain and bias (`ln2.hook_normalized`, with those folded away).
 
     Raises:
         ValueError: an unknown hook point, a layer out of range, a model that has no such module, or one in which
@@ -126,16 +130,19 @@ def find_hook(model: Any, layer: int, hook_point: str) -> Hook:
     if hook_point in ("resid_pre", "resid_post"):
         return Hook(block, hook_point == "resid_pre")
     # OPT has its two linear layers in the block itself.
-    mlp = _child(block, (*MLP, "fc1" if hook_point == "mlp_in" else "fc2"))
+    reads_mlp = hook_point in ("mlp_in", "mlp_in_normalized", "resid_mid")
+    mlp = _child(block, (*MLP, "fc1" if reads_mlp else "fc2"))
     attention = _child(block, ATTENTION)
     if attention is not None and _child(attention, OUT_PROJECTION) is None:
         attention = _child(attention, ATTENTION)  # GPT-Neo wraps it once more
     projection = None if attention is None else _child(attention, OUT_PROJECTION)
-    if (mlp if hook_point.startswith("mlp") else projection) is None:
+    if (mlp if reads_mlp or hook_point == "mlp_out" else projection) is None:
         parts = ", ".join(name for name, _ in block.named_children())
         raise ValueError(f"{hook_point} was not found in a layer of {type(model).__name__}, which has {parts}")
     if hook_point in ("mlp_in", "z"):
         return Hook(mlp if hook_point == "mlp_in" else projection, True)  # type: ignore[arg-type]
+    if reads_mlp:
+        return _before_mlp(model, block, mlp, hook_point)  # type: ignore[arg-type]
     added = _find_added(model, block, projection, mlp)
     if isinstance(added, float):
         raise ValueError(
@@ -157,19 +164,9 @@ def _find_added(
     """
     if projection is None or mlp is None:
         return math.inf
-    inputs: dict[nn.Module, Tensor] = {}
-    values: dict[nn.Module, Tensor] = {}
-    norms = [child for child in block.children() if "norm" in type(child).__name__.lower()]
+    norms = _norms(block)
     linear = [module for module in mlp.modules() if isinstance(module, nn.Linear)][-1:]
-    with ExitStack() as stack:
-        for module in {block, projection, mlp, *norms, *linear}:
-            stack.enter_context(hooked(module, partial(_keep, values, module)))
-        for module in (block, *norms):
-            stack.enter_context(hooked(module, partial(_keep, inputs, module), on_input=True))
-        stack.enter_context(hooked(block, _stop))
-        ids = torch.arange(10, 22, device=input_device(model))[None]
-        with suppress(_Stop):
-            model(input_ids=ids % model.get_input_embeddings().weight.shape[0], use_cache=False)
+    inputs, values = _probe(model, block, (block, *norms), (block, projection, mlp, *norms, *linear))
 
     def readings(module: nn.Module, *others: nn.Module) -> list[nn.Module]:
         behind = [norm for norm in norms if norm in inputs and torch.equal(inputs[norm], values[module])]
@@ -187,6 +184,63 @@ def _find_added(
                 return Hook(attn_out, False, scale), Hook(mlp_out, False, scale)
             best = min(best, off / float(added.norm()))
     return best
+
+
+@torch.no_grad()
+def _before_mlp(model: Any, block: nn.Module, mlp: nn.Module, hook_point: str) -> Hook:
+    """The input of the norm that the MLP reads through, or that input normalised; the norm is found by running it."""
+    norms, name = _norms(block), type(model).__name__
+    inputs, values = _probe(model, block, (block, mlp, *norms), norms)
+    norm = next((norm for norm in norms if norm in values and torch.equal(values[norm], inputs[mlp])), None)
+    if norm is None:
+        raise ValueError(f"{hook_point} was not found in a layer of {name}: its MLP reads no norm's output; try mlp_in")
+    if hook_point == "mlp_in_normalized":
+        return Hook(norm, True, then=_without_gain(norm))
+    if torch.equal(inputs[norm], inputs[block]):
+        raise ValueError(f"{name} has no resid_mid: attention and MLP read the same stream; choose resid_pre")
+    return Hook(norm, True)
+
+
+def _without_gain(norm: nn.Module) -> nn.Module:
+    """The same norm with a gain of 1 and no bias, whether it keeps its gain as w or as 1 + w (Gemma).
+
+    Raises:
+        ValueError: no such weight makes it a norm of gain 1.
+    """
+    plain = copy.deepcopy(norm).requires_grad_(False)
+    weight = next(plain.parameters(), None)
+    if weight is None:
+        return plain
+    x = torch.ones(1, 1, weight.shape[-1]).to(weight)
+    x[..., ::2] = -1  # of mean 0 and variance 1, which a gain of 1 leaves as it is
+    for value in (1.0, 0.0):
+        for name, parameter in plain.named_parameters():
+            parameter.fill_(0.0 if "bias" in name else value)
+        if torch.allclose(plain(x), x, atol=1e-2):
+            return plain
+    raise ValueError(f"the gain of {type(norm).__name__} cannot be told; choose mlp_in or resid_mid")
+
+
+def _norms(block: nn.Module) -> list[nn.Module]:
+    return [child for child in block.children() if "norm" in type(child).__name__.lower()]
+
+
+def _probe(
+    model: Any, block: nn.Module, reads: Sequence[nn.Module], writes: Sequence[nn.Module]
+) -> tuple[dict[nn.Module, Tensor], dict[nn.Module, Tensor]]:
+    """What goes into the modules `reads` and comes out of `writes` while a few tokens run as far as the block."""
+    inputs: dict[nn.Module, Tensor] = {}
+    values: dict[nn.Module, Tensor] = {}
+    with ExitStack() as stack:
+        for module in set(writes):
+            stack.enter_context(hooked(module, partial(_keep, values, module)))
+        for module in set(reads):
+            stack.enter_context(hooked(module, partial(_keep, inputs, module), on_input=True))
+        stack.enter_context(hooked(block, _stop))
+        ids = torch.arange(10, 22, device=input_device(model))[None]
+        with suppress(_Stop):
+            model(input_ids=ids % model.get_input_embeddings().weight.shape[0], use_cache=False)
+    return inputs, values
 
 
 def _keep(seen: dict[nn.Module, Tensor], module: nn.Module, x: Tensor) -> None:
@@ -327,4 +381,5 @@ def get_activations(
             f"at {hook_point}: not one vector for each token (several residual streams, or a prompt of its own?)"
         )
     hidden = hidden.reshape(*padded.shape, -1)
-    return hidden if hook.scale == 1 else hidden * hook.scale
+    hidden = hidden if hook.scale == 1 else hidden * hook.scale
+    return hidden if hook.then is None else hook.then(hidden)

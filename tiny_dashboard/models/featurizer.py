@@ -116,7 +116,12 @@ class Featurizer:
     @property
     def has_decoder(self) -> bool:
         """Whether the dictionary's decoder side can be looked at: it is one of `load_dictionary`."""
-        return isinstance(self.dictionary, Dictionary)
+        return isinstance(self.dictionary, Dictionary) and self.dictionary.decoder_rows is not None
+
+    @property
+    def writes_at(self) -> str:
+        """The hook point at which the dictionary's decoder writes."""
+        return getattr(self.dictionary, "writes_at", None) or self.hook_point
 
     def count_features(self) -> int:
         """The number of features: as the dictionary says, or else of what it gives for one blank token."""
@@ -201,8 +206,8 @@ class Featurizer:
         stream = generate(self.models[model], ids, max_new_tokens, temperature=temperature, seed=seed, ends=ends)
         if not steer:
             return stream
-        point = "mlp_out" if self.hook_point == "mlp_in" else self.hook_point  # a transcoder writes the MLP's output
-        hook = find_hook(self.models[model], self.layer, point)
+        # The stream between attention and MLP is written where attention adds to it.
+        hook = find_hook(self.models[model], self.layer, self.writes_at.replace("resid_mid", "attn_out"))
         return _with_hook(stream, hook, self._steering(steer, clamp, model, hook.scale))
 
     def _steering(
@@ -213,7 +218,13 @@ class Featurizer:
         dictionary = self.dictionary
         if not isinstance(dictionary, Dictionary):
             raise TypeError("steering needs a dictionary of load_dictionary; this one only gives its activations")
-        if clamp and (dictionary.n_models > 1 or self.hook_point == "mlp_in"):
+        elsewhere = self.writes_at != self.hook_point or self.hook_point == "resid_mid"
+        if self.writes_at == "mlp_in_normalized" or (elsewhere and dictionary.token_scale is not None):
+            raise ValueError(
+                f"steering is not possible: what this dictionary writes at {self.writes_at} depends on a normalisation "
+                f"of each token at {self.hook_point}, which is not undone there"
+            )
+        if clamp and (dictionary.n_models > 1 or elsewhere):
             raise ValueError(
                 "a feature can be clamped only where one model is read and written at one place; add its direction "
                 "instead (clamp=False)"

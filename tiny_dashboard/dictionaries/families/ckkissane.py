@@ -17,7 +17,7 @@ from tiny_dashboard.dictionaries.functions import ReLU
 
 NAME = "ckkissane crosscoder"
 EXPECTS = "W_enc [L, d, D], W_dec [D, L, d], b_enc [D]"
-PASSES_OVER = ("b_dec",)
+PASSES_OVER = ("b_dec", "dec_init_norm")
 GEMMA_2_2B_SCALE = (0.2758961493232058, 0.24422852496546169)
 
 

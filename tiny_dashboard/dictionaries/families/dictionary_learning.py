@@ -13,6 +13,7 @@ EXPECTS = "encoder.weight [D, d], decoder.weight [d, D], or W_enc [d, D]; config
 PASSES_OVER = (
     "b_dec", "decoder.bias", "k", "target_rms", "activation_global_scale",
     "activation_mean", "activation_std", "group_sizes", "group_weights", "num_tokens_since_fired",
+    "threshold_beta", "threshold_start_step", "top_k_aux",
 )  # fmt: skip
 CLASSES = {  # the bias taken off the input; whether the shown value is times the decoder norm: (original, fork)
     "AutoEncoder": ("bias", (True, False)),  # the original's from_pretrained normalises the decoder by default

@@ -1,6 +1,8 @@
 """Gemma Scope (`params.npz`) and Gemma Scope 2 (`params.safetensors`): JumpReLU SAEs and transcoders.
 
-relu(pre) where pre = x W_enc + b_enc exceeds the feature's threshold; b_dec is not taken off the input.
+relu(pre) where pre = x W_enc + b_enc exceeds the feature's threshold; b_dec is not taken off the input. The
+transcoders of the first read the MLP's input without the gain of the norm before it, which their makers folded into the
+MLP; those of the second read it as it is.
 Source: the repositories google/gemma-scope-* on the Hub, and their tutorial.
 """
 
@@ -14,7 +16,7 @@ from tiny_dashboard.dictionaries.functions import Threshold
 
 NAME = "Gemma Scope"
 EXPECTS = "W_enc or w_enc [d, D], W_dec or w_dec [D, d], b_enc [D], threshold [D] in params.npz or params.safetensors"
-PASSES_OVER = ("b_dec", "affine_skip_connection", "w_dec", "W_dec", "architecture")
+PASSES_OVER = ("b_dec", "affine_skip_connection", "architecture")
 
 
 def recognises(checkpoint: Checkpoint) -> bool:
@@ -29,37 +31,41 @@ def read(checkpoint: Checkpoint) -> Dictionary:
     upper = "W_enc" in checkpoint
     encoder = checkpoint.rows("W_enc" if upper else "w_enc", "dD")
     n_features = encoder.shape[0]
-    decoder = None
-    name = "W_dec" if upper else "w_dec"
-    if len(checkpoint.shape(name)) == 2:  # a cross-layer transcoder writes to many layers, [D, layers, d]
-        decoder = checkpoint.rows(name, "Dd", D=n_features)
     where, config = checkpoint.where, checkpoint.config
     if re.search(r"(^|/)embedding/", where):
         raise ValueError(f"{where} reads the embedding, whose scaling differs between models; only layers are read")
     layer = re.search(r"layer_(\d+)", where)
     place = str(config.get("hf_hook_point_in") or "")
     hook_point = parse_hook(place)[1] if place else _site(where)
-    model = re.search(r"gemma-scope-(2-)?(\d+m|\d+b)-(pt|it)", where)
-    size = f"{model[2]}{'' if model[3] == 'pt' and not model[1] else '-' + model[3]}" if model else ""
-    if size == "270m-pt":  # has no suffix on the Hub
-        size = "270m"
+    transcoder = hook_point == "mlp_in"
     return Dictionary(
         family=NAME,
         encoder=encoder,
         encoder_bias=checkpoint.tensor("b_enc", n_features),
-        decoder_rows=decoder,
+        decoder_rows=checkpoint.rows("W_dec" if upper else "w_dec", "Dd", D=n_features),
         activation=Threshold(checkpoint.tensor("threshold", n_features)),
         layer=int(layer[1]) if layer else parse_hook(place)[0],
-        hook_point=hook_point,
-        models=(f"google/gemma-{'3' if model[1] else '2'}-{size}",) if model else (),
+        hook_point="mlp_in_normalized" if transcoder and upper else hook_point,
+        writes_at="mlp_out" if transcoder else None,
+        models=model_of(where),
         prepend_bos=True,
     )
+
+
+def model_of(where: str) -> tuple[str, ...]:
+    """The model's name on the Hub, from the repository's (gemma-scope-2b-pt-res, gemma-scope-2-270m-it)."""
+    model = re.search(r"gemma-scope-(2-)?(\d+m|\d+b)-(pt|it)", where)
+    if model is None:
+        return ()
+    size = f"{model[2]}{'' if model[3] == 'pt' and not model[1] else '-' + model[3]}"
+    size = "270m" if size == "270m-pt" else size  # has no suffix on the Hub
+    return (f"google/gemma-{'3' if model[1] else '2'}-{size}",)
 
 
 def _site(where: str) -> str | None:
     """Where it reads, from names such as gemma-scope-2b-pt-att or resid_post/layer_12_width_16k_l0_small."""
     for pattern, point in (
-        (r"transcoder|clt", "mlp_in"),
+        (r"transcoder", "mlp_in"),
         (r"-att(n)?\b|attn_out", "z"),  # attention is read before its output projection
         (r"-mlp\b|mlp_out", "mlp_out"),
         (r"-res\b|resid_post", "resid_post"),

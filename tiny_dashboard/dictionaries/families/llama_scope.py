@@ -18,7 +18,10 @@ from tiny_dashboard.dictionaries.functions import Threshold, decoder_norm
 
 NAME = "Llama Scope"
 EXPECTS = "encoder.weight [D, d], decoder.weight [d, D], hyperparams.json with dataset_average_activation_norm"
-PASSES_OVER = ("decoder.bias", "norm_activation", "sparsity_include_decoder_norm")
+PASSES_OVER = (
+    "decoder.bias", "norm_activation", "sparsity_include_decoder_norm", "top_k", "init_decoder_norm",
+    "init_encoder_norm", "decoder_exactly_fixed_norm",
+)  # fmt: skip
 
 
 def recognises(checkpoint: Checkpoint) -> bool:
@@ -33,6 +36,8 @@ def read(checkpoint: Checkpoint, *, convention: str = "openmoss") -> Dictionary:
     config = checkpoint.config
     if str(config.get("act_fn", "jumprelu")).lower() != "jumprelu" or config.get("use_glu_encoder"):
         raise ValueError(f"act_fn {config.get('act_fn')!r} is unknown; expected jumprelu without a GLU encoder")
+    if config.get("apply_decoder_bias_to_pre_encoder"):
+        raise ValueError("apply_decoder_bias_to_pre_encoder is on, which no published Llama Scope has; it is not read")
     encoder = checkpoint.rows("encoder.weight", "Dd")
     n_features, _, width = encoder.shape
     bias = checkpoint.tensor("encoder.bias", n_features)
@@ -43,6 +48,7 @@ def read(checkpoint: Checkpoint, *, convention: str = "openmoss") -> Dictionary:
     scaled = openmoss and bool(config.get("sparsity_include_decoder_norm"))
     ratio = scale_in / scale_out  # 1 for an SAE; a transcoder's decoder is rescaled between its two sides
     layer, hook_point = parse_hook(str(config.get("hook_point_in") or ""))
+    out = parse_hook(str(config.get("hook_point_out") or ""))[1]
     return Dictionary(
         family=NAME,
         encoder=encoder,
@@ -54,6 +60,7 @@ def read(checkpoint: Checkpoint, *, convention: str = "openmoss") -> Dictionary:
         output_scale=torch.tensor([ratio if openmoss else 1 / scale_out]).to(bias),
         layer=layer,
         hook_point=hook_point,
+        writes_at=None if out == hook_point else out,
         models=("meta-llama/Llama-3.1-8B",) if "Llama3_1-8B-Base" in checkpoint.where else (),
         prepend_bos=True,
         notes=(f"values in the {convention} scale (convention=)",),

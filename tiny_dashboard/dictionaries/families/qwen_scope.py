@@ -30,7 +30,8 @@ def recognises(checkpoint: Checkpoint) -> bool:
 def read(checkpoint: Checkpoint, *, k: int | None = None) -> Dictionary:
     """Fill a `Dictionary`; `k` where the name does not tell it."""
     told = re.search(r"L0_(\d+)", checkpoint.where)
-    if k is None and told is None:
+    k = k or checkpoint.config.get("k") or (int(told[1]) if told else None)
+    if k is None:
         raise ValueError(f"the name {checkpoint.where} has no L0_<k>; give k=, the number of active features")
     encoder = checkpoint.rows("W_enc", "Dd")
     n_features, _, width = encoder.shape
@@ -41,7 +42,7 @@ def read(checkpoint: Checkpoint, *, k: int | None = None) -> Dictionary:
         encoder=encoder,
         encoder_bias=checkpoint.tensor("b_enc", n_features),
         decoder_rows=checkpoint.rows("W_dec", "dD", D=n_features, d=width),
-        activation=TopK(k or int(told[1])),  # type: ignore[index]
+        activation=TopK(int(k)),
         layer=int(layer[1]) if layer else None,
         hook_point="resid_post",
         models=(f"Qwen/{model[1]}",) if model else (),

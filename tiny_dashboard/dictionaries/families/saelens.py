@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -14,7 +16,8 @@ EXPECTS = "W_enc [d, D], W_dec [D, d], b_enc [D], b_dec [d], cfg.json with archi
 PASSES_OVER = (
     "b_dec", "b_dec_out", "W_skip", "k", "activation_fn", "activation_fn_str", "normalize_sae_decoder",
     "mse_loss_normalization", "dead_feature_threshold", "decoder_heads_norm", "decoder_init_norm",
-    "jumprelu_init_threshold", "jumprelu_bandwidth", "scale_sparsity_penalty_by_decoder_norm",
+    "jumprelu_init_threshold", "jumprelu_bandwidth", "scale_sparsity_penalty_by_decoder_norm", "lp_norm",
+    "activation_fn_kwargs", "finetuning_scaling_factor",
 )  # fmt: skip
 CONFIG_KEYS = {
     "architecture",
@@ -37,17 +40,40 @@ def recognises(checkpoint: Checkpoint) -> bool:
 def read(checkpoint: Checkpoint, *, input_scale: float = 1.0) -> Dictionary:
     """Fill a `Dictionary`; `input_scale` is for average-norm scaling that was not folded into the weights."""
     config = checkpoint.config
-    meta = {**config, **(config.get("metadata") or {})}
     kind = _kind(checkpoint)
-    centred = config.get("apply_b_dec_to_input", True) and "transcoder" not in str(config.get("architecture"))
+    transcoder = "transcoder" in str(config.get("architecture"))
     encoder = checkpoint.rows("W_enc", "dD")
     n_features, _, width = encoder.shape
-    normalise = str(config.get("normalize_activations") or "none").lower()
+    for name in ("scaling_factor", "finetuning_scaling_factor"):  # of ones for a while, in all files
+        if name in checkpoint and not torch.allclose(
+            checkpoint.tensor(name, n_features), torch.ones(()).to(encoder.device)
+        ):
+            raise ValueError(f"{name} is not 1: the decoder was finetuned apart from the codes, which is not read")
+    centred = bool(config.get("apply_b_dec_to_input", True)) and not transcoder
+    out = parse_hook(str(_meta(checkpoint).get("hf_hook_name_out") or _meta(checkpoint).get("hook_name_out") or ""))[1]
+    return Dictionary(
+        family=NAME,
+        encoder=encoder,
+        encoder_bias=None if kind == "gated" else checkpoint.tensor("b_enc", n_features),
+        decoder_rows=checkpoint.rows("W_dec", "Dd", D=n_features),
+        activation=_activation(checkpoint, kind, n_features),
+        code_norm=decoder_norm if "topk" in kind and config.get("rescale_acts_by_decoder_norm") else None,
+        writes_at=(out or "mlp_out") if transcoder else None,
+        **preparation(checkpoint, width, input_scale, centred=centred),
+        **place_of(checkpoint),
+    )
+
+
+def preparation(checkpoint: Checkpoint, width: int, input_scale: float, *, centred: bool) -> dict[str, Any]:
+    """The normalisation that the config names, and its undoing on the decoder's side, as arguments of `Dictionary`."""
+    normalise = str(checkpoint.config.get("normalize_activations") or "none").lower()
     notes = []
     if normalise in ("expected_average_only_in", "true"):
         notes.append(f"inputs are scaled by {input_scale:g} (expected_average_only_in; 1 if folded into the weights)")
     elif normalise not in ("none", "false", "layer_norm", "constant_norm_rescale"):
         raise ValueError(f"normalize_activations {normalise!r} is unknown; expected none, layer_norm, …")
+    if (_meta(checkpoint).get("model_from_pretrained_kwargs") or {}).get("center_writing_weights"):
+        notes.append("trained on a model with centred weights: on a plain model feed x - x.mean(-1)")
     centre = checkpoint.tensor("b_dec", width) if centred else None
 
     def prepare(x: Tensor) -> Tensor:
@@ -62,25 +88,28 @@ def read(checkpoint: Checkpoint, *, input_scale: float = 1.0) -> Dictionary:
         token_scale = lambda x: x.std(-1, keepdim=True)  # noqa: E731
     elif normalise == "constant_norm_rescale":
         token_scale = lambda x: x.norm(dim=-1, keepdim=True) / width**0.5  # noqa: E731
-    layer, hook_point = parse_hook(str(meta.get("hook_name") or meta.get("hook_point") or ""))
-    if (meta.get("model_from_pretrained_kwargs") or {}).get("center_writing_weights"):
-        notes.append("trained on a model with centred weights: on a plain model feed x - x.mean(-1)")
-    return Dictionary(
-        family=NAME,
-        encoder=encoder,
-        encoder_bias=None if kind == "gated" else checkpoint.tensor("b_enc", n_features),
-        decoder_rows=checkpoint.rows("W_dec", "Dd", D=n_features),
-        activation=_activation(checkpoint, kind, n_features),
-        prepare=prepare,
-        code_norm=decoder_norm if "topk" in kind and config.get("rescale_acts_by_decoder_norm") else None,
-        output_scale=torch.tensor([1 / input_scale]),
-        token_scale=token_scale,
-        layer=meta.get("hook_layer", layer) if layer is None else layer,
-        hook_point=hook_point,
-        models=(str(meta["model_name"]),) if meta.get("model_name") else (),
-        prepend_bos=meta.get("prepend_bos"),
-        notes=tuple(notes),
+    scale = torch.tensor([1 / input_scale])
+    return {"prepare": prepare, "output_scale": scale, "token_scale": token_scale, "notes": tuple(notes)}
+
+
+def place_of(checkpoint: Checkpoint) -> dict[str, Any]:
+    """Where it reads, of which model, and whether behind a BOS, as arguments of `Dictionary`."""
+    meta = _meta(checkpoint)
+    # The name of the module of Hugging Face's model, where there is one, says more than TransformerLens's.
+    layer, hook_point = parse_hook(
+        str(meta.get("hf_hook_name") or meta.get("hook_name") or meta.get("hook_point") or "")
     )
+    return {
+        "layer": meta.get("hook_layer", layer) if layer is None else layer,
+        "hook_point": hook_point,
+        "models": (str(meta["model_name"]),) if meta.get("model_name") else (),
+        "prepend_bos": meta.get("prepend_bos"),
+    }
+
+
+def _meta(checkpoint: Checkpoint) -> dict[str, Any]:
+    """The metadata, which lay at the top before version 6."""
+    return {**checkpoint.config, **(checkpoint.config.get("metadata") or {})}
 
 
 def _kind(checkpoint: Checkpoint) -> str:

@@ -35,8 +35,10 @@ def read(checkpoint: Checkpoint, *, k: int | None = None) -> Dictionary:
     transcode = bool(config.get("transcode"))
     centre = None if transcode else checkpoint.tensor("b_dec", width)
     layer, hook_point = parse_hook(checkpoint.path.parent.name)
-    if transcode and hook_point == "mlp_out":
-        hook_point = "mlp_in"  # a transcoder reads what goes into the module that its folder names
+    writes = hook_point if transcode else None
+    if transcode:  # it reads what goes into the module that its folder names
+        inputs = {"mlp_out": "mlp_in", "resid_post": "resid_pre"}
+        hook_point = inputs.get(str(hook_point), f"input of {checkpoint.path.parent.name}")
     return Dictionary(
         family=NAME,
         encoder=encoder,
@@ -46,4 +48,5 @@ def read(checkpoint: Checkpoint, *, k: int | None = None) -> Dictionary:
         prepare=None if centre is None else lambda x: x - centre.to(x),
         layer=layer,
         hook_point=hook_point if layer is not None else None,
+        writes_at=writes if layer is not None else None,
     )
