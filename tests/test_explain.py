@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import random
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from functools import partial
+from pathlib import Path
 
 import pytest
 
 from tests.helpers.bundle import PWN
 from tests.helpers.language_model import StandIn
+from tests.helpers.serving import free_port
 from tiny_dashboard import OfflineFeatureCentricDashboard
 from tiny_dashboard.cli import main
 from tiny_dashboard.core.examples import Example
@@ -131,6 +136,7 @@ def test_ctrl_c_keeps_what_is_there_and_the_same_command_goes_on(examples, llm):
         ("<think>hm, dates?\nno</think>\n# dates", "dates"),
         ("```text\ncode <b>blocks</b> &amp; <script>alert(1)</script>more\n```", "code blocks & more"),
         (f"names {PWN} \u202eevil\x00 🙂", "names evil 🙂"),
+        ("<<def>> or <<class>>", "def or class"),
         ("星期几的名称", "星期几的名称"),
         ("word " * 10_000, ("word " * 24).strip() + "…"),
         ("It fires on dates. " + "word " * 10_000, "It fires on dates"),
@@ -228,3 +234,30 @@ def test_a_dry_run_shows_a_prompt_and_the_cost_and_asks_nothing(examples, llm, c
     assert re.search(r"requests, [1-9][\d,]+ tokens", shown)
     assert explain(examples, llm, "--features", "99") == 1
     assert "feature 99 has no examples here" in capsys.readouterr().err
+
+
+@pytest.mark.real
+def test_a_real_model_behind_a_real_server_names_a_feature(tmp_path, capsys):
+    """By `transformers serve`; so small a model's names are poor, and what is tested is that there is one."""
+    pytest.importorskip("openai", reason="transformers serve needs transformers[serving]")
+    folder = Path(os.environ.get("TINY_DASHBOARD_CACHE") or Path.home() / ".cache") / "tiny-dashboard"
+    (model,) = folder.glob("SmolLM2*") if folder.is_dir() else [pytest.skip("the real model is not here")]
+    cities = ["Paris", "Rome", "Madrid", "Berlin", "Oslo", "Vienna"]
+    rows = {"0": [[9.0 - i, ["I ", "love ", city], [0.0, 0.0, 9.0 - i]] for i, city in enumerate(cities)]}
+    (tmp_path / "e.json").write_text(json.dumps(rows))
+    port = free_port()
+    command = [str(Path(sys.executable).with_name("transformers")), "serve", str(model), "--port", port]
+    with (tmp_path / "log").open("w") as log:
+        server = subprocess.Popen([*command, "--device", "cpu"], stdout=log, stderr=log)
+    try:
+        while server.poll() is None:
+            with suppress(OSError), socket.create_connection(("localhost", int(port))):
+                break
+            time.sleep(0.2)
+        url = f"http://localhost:{port}/v1"
+        words = ["explain", str(tmp_path / "e.json"), "--llm", str(model), "--base-url", url, "--max-tokens", "16"]
+        assert main(words) == 0, (tmp_path / "log").read_text()
+    finally:
+        server.terminate()
+        server.wait()
+    assert labels_of(tmp_path / "e.json")[0].label

@@ -106,7 +106,7 @@ def short_line(answer: str) -> str:
     Thoughts, markup, quotes and what stands before a colon such as "The phrase:" are dropped, the first line and of a
     long one the first sentence is taken, and what is longer still is cut between words.
     """
-    text = re.sub(r"```\w*", " ", _without_thoughts(answer)[:20_000])
+    text = re.sub(r"```\w*|<<|>>", " ", _without_thoughts(answer)[:20_000])  # it may repeat our own marks
     text = html.unescape(re.sub(r"<(script|style)\b.*?(</\1\s*>|$)", " ", text, flags=re.DOTALL | re.IGNORECASE))
     text = re.sub(r"</?[a-zA-Z!][^<>]*>", " ", text)
     lines = (clean(re.sub(r"^[\s#>*+\-•]+|[*_`]{1,3}(?=\S)|(?<=\S)[*_`]{1,3}", "", line)) for line in text.splitlines())
