@@ -64,7 +64,7 @@ def test_a_lost_worker_changes_nothing(names, tmp_path):
         threading.Thread(target=kill_one, daemon=True).start()
         (models, dictionary, corpus), tokenizer = names
         out = tmp_path / "ray" / "out"
-        words = ["collect", "--ray", "--num-shards=3", "--save-every=0", f"--out={out}", f"--tokenizer={tokenizer}"]
+        words = ["collect", "--ray", "--num-shards=2", "--save-every=0", f"--out={out}", f"--tokenizer={tokenizer}"]
         words += [f"--dictionary={dictionary}", f"--corpus={corpus}", *(f"--model={model}" for model in models)]
         assert main([*words, *(f"--{name.replace('_', '-')}={value}" for name, value in OPTIONS.items())]) == 0
     finally:
