@@ -8,16 +8,18 @@ from typing import Any
 from tiny_dashboard.core.highlight import Color
 from tiny_dashboard.dashboards.featurized import FeaturizerDashboard
 from tiny_dashboard.feature_centric_dashboards import AbstractOnlineFeatureCentricDashboard
-from tiny_dashboard.models.featurizer import Featurizer
+from tiny_dashboard.models.loading import load_featurizer
 
 
 class CrosscoderOnlineFeatureDashboard(FeaturizerDashboard, AbstractOnlineFeatureCentricDashboard):
     """Features of a crosscoder that reads a base and a chat model at one layer.
 
     Args:
-        base_model, instruct_model: Hugging Face causal language models; an object that wraps one (nnsight's
-            LanguageModel) is unwrapped. They may be on different devices.
-        crosscoder: a `Dictionary`, or any object with `get_activations(x[batch, 2, d], select_features=…)`.
+        base_model, instruct_model: Hugging Face causal language models, or their Hub ids or folders; an object that
+            wraps one (nnsight's LanguageModel, TransformerLens's bridge, a pipeline) is unwrapped. They may be on
+            different devices.
+        crosscoder: a `Dictionary`, what `load_dictionary` reads, or any object with
+            `get_activations(x[batch, 2, d], select_features=…)`.
         collect_layer: the layer whose output it reads, counted from 0.
         crosscoder_device: where the crosscoder computes; None leaves it where it is.
         max_acts: `{feature: maximum over a corpus}`, the scale of `max_act="auto"`.
@@ -38,9 +40,8 @@ class CrosscoderOnlineFeatureDashboard(FeaturizerDashboard, AbstractOnlineFeatur
         hook_point: str | None = None,
         second_highlight_color: Color | None = None,
     ) -> None:
-        if crosscoder_device is not None:
-            crosscoder = crosscoder.to(crosscoder_device)
-        featurizer = Featurizer([base_model, instruct_model], crosscoder, tokenizer, collect_layer, hook_point)
+        where = {"layer": collect_layer, "hook_point": hook_point, "dictionary_device": crosscoder_device}
+        featurizer = load_featurizer(crosscoder, [base_model, instruct_model], tokenizer, **where)
         super().__init__(featurizer, window_size, max_acts, second_highlight_color)
 
 
@@ -48,9 +49,11 @@ class SAEOnlineFeatureDashboard(FeaturizerDashboard, AbstractOnlineFeatureCentri
     """Features of an SAE or a transcoder that reads one model.
 
     Args:
-        model: a Hugging Face causal language model, or an object that wraps one.
-        sae: a `Dictionary`, or any object with `encode(x[seq, d])`.
-        collect_layer: the layer that it reads, counted from 0; None where the SAE says it.
+        model: a Hugging Face causal language model, its Hub id or folder, or an object that wraps one.
+        sae: a `Dictionary`, what `load_dictionary` reads, an SAE of sae_lens, sparsify or dictionary_learning, any
+            object with `encode(x[seq, d])`, or such a function.
+        collect_layer: the layer that it reads, counted from 0, or the name of a place ("blocks.5.hook_resid_post");
+            None where the SAE says it.
         sae_device: where the SAE computes; None leaves it where it is.
         max_acts: `{feature: maximum over a corpus}`, the scale of `max_act="auto"`.
         hook_point: "resid_post", "resid_pre", "mlp_out", …; None where the SAE says it.
@@ -61,7 +64,7 @@ class SAEOnlineFeatureDashboard(FeaturizerDashboard, AbstractOnlineFeatureCentri
         self,
         model: Any,
         sae: Any,
-        collect_layer: int | None = None,
+        collect_layer: int | str | None = None,
         window_size: int = 50,
         sae_device: str | None = None,
         max_acts: Mapping[int, float] | None = None,
@@ -70,7 +73,6 @@ class SAEOnlineFeatureDashboard(FeaturizerDashboard, AbstractOnlineFeatureCentri
         tokenizer: Any = None,
         second_highlight_color: Color | None = None,
     ) -> None:
-        if sae_device is not None:
-            sae = sae.to(sae_device)
-        featurizer = Featurizer(model, sae, tokenizer, collect_layer, hook_point)
+        where = {"layer": collect_layer, "hook_point": hook_point, "dictionary_device": sae_device}
+        featurizer = load_featurizer(sae, [model], tokenizer, **where)
         super().__init__(featurizer, window_size, max_acts, second_highlight_color)

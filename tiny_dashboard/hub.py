@@ -176,8 +176,17 @@ def _met(error: BaseException) -> str:
 
 
 def load_tokenizer(name: str | Path) -> Any:
-    """A tokenizer by its Hub id or folder."""
-    return _transformers("AutoTokenizer").from_pretrained(str(name))
+    """A tokenizer by its Hub id or folder.
+
+    Raises:
+        ValueError: there is none, as beside many models.
+    """
+    try:
+        return _transformers("AutoTokenizer").from_pretrained(str(name))
+    except ValueError as error:
+        if "instantiate" not in str(error):
+            raise
+        raise ValueError(f"{name} holds no tokenizer; give tokenizer=, an object, a folder or a Hub id") from error
 
 
 def load_config(name: str | Path) -> Any:

@@ -27,8 +27,9 @@ class _Stop(Exception):
     """Ends a forward pass at the hook, when what lies behind it is not needed."""
 
 
-# Where wrappers keep the model: nnsight before and since 0.8, DataParallel and the like, models with a value head.
-_INSIDE = ("_model", "_module", "module", "pretrained_model")
+# Where wrappers keep the model: nnsight before and since 0.8, DataParallel and the like, models with a value head,
+# pipelines.
+_INSIDE = ("_model", "_module", "module", "pretrained_model", "model")
 
 
 def unwrap_model(model: Any) -> Any:
@@ -36,14 +37,14 @@ def unwrap_model(model: Any) -> Any:
 
     Raises:
         TypeError: it is no Hugging Face model, and wraps none that can be found.
-        ValueError: its weights are not loaded (they are on the meta device).
+        ValueError: its weights are not loaded (they are on the meta device), or a wrapper has changed them.
     """
-    inner = model
-    for _ in range(4):  # wrappers may lie in each other
-        if isinstance(inner, nn.Module) and hasattr(inner, "config") and hasattr(inner, "get_input_embeddings"):
-            break
-        inside = (getattr(inner, name, None) for name in _INSIDE)
-        inner = next((one for one in inside if isinstance(one, nn.Module)), inner)
+    if getattr(model, "_weights_processed", False):
+        raise ValueError(
+            f"this {type(model).__name__} has folded its weights (enable_compatibility_mode), and its activations are "
+            "no longer those that dictionaries read; pass the model of transformers itself"
+        )
+    inner = _inside(model)
     if not isinstance(inner, nn.Module):
         raise TypeError(
             f"expected a Hugging Face model, or a wrapper that has one in {', '.join(_INSIDE)}; "
@@ -53,9 +54,23 @@ def unwrap_model(model: Any) -> Any:
         raise TypeError(
             f"{type(model).__name__} is no model of transformers; load it with AutoModelForCausalLM.from_pretrained"
         )
+    if next(inner.parameters()).is_meta and hasattr(model, "dispatch"):  # nnsight loads when it is first needed
+        model.dispatch()
+        inner = _inside(model)
     if next(inner.parameters()).is_meta and not is_offloaded(inner):
         raise ValueError(f"the weights of {type(inner).__name__} are not loaded (meta device); nnsight: dispatch=True")
     return inner
+
+
+def _inside(model: Any) -> Any:
+    # TransformerLens's bridge answers to the names that a model of transformers has, and is called otherwise.
+    model = getattr(model, "original_model", model)
+    for _ in range(4):  # wrappers may lie in each other
+        if isinstance(model, nn.Module) and hasattr(model, "config") and hasattr(model, "get_input_embeddings"):
+            break
+        inside = (getattr(model, name, None) for name in _INSIDE)
+        model = next((one for one in inside if isinstance(one, nn.Module)), model)
+    return model
 
 
 def is_offloaded(model: nn.Module) -> bool:

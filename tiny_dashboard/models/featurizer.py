@@ -71,12 +71,14 @@ class Featurizer:
         models: a Hugging Face model (or a wrapper with `._model`), or [base, chat] for a crosscoder; each may be on
             a device of its own. They are put into eval mode.
         dictionary: a `Dictionary`; or any object with `get_activations(x[batch, n_models, d], select_features=…)`,
-            or with `encode(x[batch, d])`. Its codes may be sparse tensors, or what sparsify's own classes return.
+            or with `encode(x[batch, d])` (`x[batch, n_models, d]` for several models), or such a function. Its codes
+            may be sparse tensors, or what sparsify's own classes return.
         tokenizer: the models' tokenizer; a wrapper's `.tokenizer` where it is None.
         layer, hook_point: where the dictionary reads; None means what the dictionary says (then "resid_post").
 
     Raises:
         ValueError: models and dictionary do not fit; see `check_fit` and `activations.find_hook`.
+        TypeError: a model or the dictionary is something else.
     """
 
     def __init__(
@@ -90,15 +92,15 @@ class Featurizer:
         wrappers = list(models) if isinstance(models, (list, tuple)) else [models]
         self.models = [unwrap_model(model) for model in wrappers]
         self.dictionary = dictionary
+        if not (hasattr(dictionary, "get_activations") or hasattr(dictionary, "encode") or _is_function(dictionary)):
+            raise TypeError(
+                f"the dictionary is a {type(dictionary).__name__}; pass one of load_dictionary, an object with "
+                "get_activations or encode, or a function from activations to codes"
+            )
         own = [model.tokenizer for model in wrappers if getattr(model, "tokenizer", None) is not None]
         self.tokenizers = own if len(own) == len(wrappers) else []
         self.tokenizer = tokenizer if tokenizer is not None else own[-1] if own else None
         ours = isinstance(dictionary, Dictionary)
-        if not (hasattr(dictionary, "get_activations") or hasattr(dictionary, "encode")):
-            raise TypeError(
-                f"a dictionary is one of load_dictionary, or an object with get_activations or encode, not a "
-                f"{type(dictionary).__name__}"
-            )
         layer = dictionary.layer if layer is None and ours else layer
         if layer is None:
             raise ValueError("the dictionary does not say which layer it reads; give layer=")
@@ -250,9 +252,10 @@ class Featurizer:
         """
         dictionary, name = self.dictionary, type(self.dictionary).__name__
         has_own = hasattr(dictionary, "get_activations")
+        encode = getattr(dictionary, "encode", dictionary)
         given = x if has_own or x.shape[1] > 1 else x[:, 0]
         try:
-            codes = dictionary.get_activations(x, select_features=features) if has_own else dictionary.encode(given)
+            codes = dictionary.get_activations(x, select_features=features) if has_own else encode(given)
         except RuntimeError as error:  # torch's, of widths and types
             raise ValueError(
                 f"{name} does not take the activations, {list(given.shape)} in {given.dtype}: {error}. An attribute "
@@ -272,6 +275,11 @@ class Featurizer:
         if codes.layout not in (torch.strided, torch.sparse_coo):
             codes = codes.to_sparse_coo()
         return codes if features is None or has_own else (codes.to_dense() if codes.is_sparse else codes)[:, features]
+
+
+def _is_function(given: Any) -> bool:
+    """A module can be called too, but gives its reconstruction then."""
+    return callable(given) and not isinstance(given, (torch.nn.Module, type))
 
 
 def _input_width(linear: Any) -> int | None:

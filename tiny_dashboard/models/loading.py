@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tiny_dashboard.dictionaries import load_dictionary
+from tiny_dashboard.dictionaries.checkpoint import parse_hook
+from tiny_dashboard.dictionaries.live import from_object
 from tiny_dashboard.hub import load_config, load_model, load_tokenizer, resolve_device
-from tiny_dashboard.models.activations import unwrap_model
+from tiny_dashboard.models.activations import HOOK_POINTS, unwrap_model
 from tiny_dashboard.models.featurizer import Featurizer, check_fit
 
 
@@ -24,7 +26,7 @@ def load_fitting(
     dictionary: Any,
     models: Sequence[Any],
     *,
-    layer: int | None = None,
+    layer: int | str | None = None,
     hook_point: str | None = None,
     device: Any = "auto",
     select: Mapping[str, Any] | None = None,
@@ -32,9 +34,11 @@ def load_fitting(
     """A dictionary, held against the models: against their configs alone where they are named.
 
     Args:
-        dictionary: what `load_dictionary` takes or returns, or any object that `Featurizer` takes.
+        dictionary: what `load_dictionary` takes or returns, or any object that `Featurizer` takes; objects of
+            sae_lens, sparsify and dictionary_learning become a `Dictionary`.
         models: Hugging Face models, or their Hub ids or folders.
-        layer, hook_point: where it reads, where it does not say.
+        layer, hook_point: where it reads, where it does not say; either may name the place, as in
+            "blocks.5.hook_resid_post" or "model.layers.5".
         device: of a dictionary that is named.
         select: what picks one dictionary where a name holds several, as arguments of `load_dictionary`; a layer, hook
             point or device in it goes before the ones beside it.
@@ -42,11 +46,12 @@ def load_fitting(
     Raises:
         ValueError: nothing says which layer it reads, or dictionary and models do not fit.
     """
+    layer, hook_point = _place(layer, hook_point)
     wanted = {"device": resolve_device(device), "layer": layer, "hook_point": hook_point} | dict(select or {})
     if isinstance(dictionary, (str, Path)):
         name, dictionary = dictionary, load_dictionary(dictionary, **wanted)
     else:
-        name = "the dictionary"
+        name, dictionary = "the dictionary", from_object(dictionary, load_dictionary)
     layer = getattr(dictionary, "layer", None) if wanted["layer"] is None else wanted["layer"]
     if layer is None:
         raise ValueError(f"{name} does not say which layer it reads; set layer = N")
@@ -54,6 +59,19 @@ def load_fitting(
     configs = [load_config(m) if isinstance(m, (str, Path)) else unwrap_model(m).config for m in models]
     check_fit(configs, dictionary, layer, hook_point)
     return Fitted(dictionary, layer, hook_point)
+
+
+def _place(layer: int | str | None, hook_point: str | None) -> tuple[int | None, str | None]:
+    """Layer and hook point, where one of them may be the name of a place as the field writes it."""
+    name = layer if isinstance(layer, str) else hook_point
+    if name is None or name in HOOK_POINTS:
+        return layer, hook_point  # type: ignore[return-value]
+    said, point = parse_hook(name)
+    if said is None or point not in HOOK_POINTS:
+        raise ValueError(f"{name!r} names no place that is known; give layer=N and one of {', '.join(HOOK_POINTS)}")
+    if not {layer, hook_point} <= {None, name, said, point}:
+        raise ValueError(f"{name!r} is {point} of layer {said}; layer={layer!r}, hook_point={hook_point!r} were given")
+    return said, point
 
 
 def load_featurizer(
@@ -72,7 +90,7 @@ def load_featurizer(
         dictionary, models: as for `load_fitting`, to which `where` goes; one model, or base and chat.
         tokenizer: a tokenizer, its Hub id or folder; None takes that of the last model.
         device, dtype: of what is named; dtype "auto" is that of the checkpoint.
-        dictionary_device: of a dictionary that is named; None: `device`.
+        dictionary_device: where the dictionary computes; None: `device` for one that is named, else where it is.
     """
     fitted = load_fitting(dictionary, models, device=dictionary_device or device, **where)
     place = resolve_device(device)
@@ -81,4 +99,5 @@ def load_featurizer(
     if isinstance(tokenizer, (str, Path)):
         tokenizer = load_tokenizer(tokenizer)
     loaded = [load_model(model, dtype, place) if isinstance(model, (str, Path)) else model for model in models]
-    return Featurizer(loaded, fitted.dictionary, tokenizer, fitted.layer, fitted.hook_point)
+    moved = fitted.dictionary if dictionary_device is None else fitted.dictionary.to(dictionary_device)
+    return Featurizer(loaded, moved, tokenizer, fitted.layer, fitted.hook_point)
