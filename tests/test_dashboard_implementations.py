@@ -291,7 +291,7 @@ def test_an_sae_reads_one_model(bundle):
     assert dashboard.n_features == 20 and len(dashboard.top_features(TEXT, 4).features) == 4
     with pytest.raises(ValueError, match="reads 2 model"):
         SAEOnlineFeatureDashboard(bundle.pair[0], bundle.dictionary, LAYER, tokenizer=bundle.tokenizer)
-    with pytest.raises(ValueError, match="give layer="):
+    with pytest.raises(ValueError, match="does not say which layer"):
         SAEOnlineFeatureDashboard(bundle.pair[0], sae, tokenizer=bundle.tokenizer)
 
 

@@ -159,7 +159,7 @@ def test_dictionaries_of_ones_own_that_do_not_fit(pair):
     every = SimpleNamespace(get_activations=lambda x, select_features=None: x[:, 0] @ weight)
     with pytest.raises(ValueError, match=r"must give one tensor \[4, 1\]"):
         Featurizer(pair[0], every, layer=LAYER).read([3, 4, 5, 6]).values([3])
-    with pytest.raises(TypeError, match="an object with get_activations or encode, not a Linear"):
+    with pytest.raises(TypeError, match="the dictionary is a Linear; pass one of load_dictionary"):
         Featurizer(pair[0], torch.nn.Linear(2, 2), layer=LAYER)
     dense = Featurizer(pair[0], SimpleNamespace(encode=lambda x: (x @ weight).relu()), layer=LAYER)
     rows = Featurizer(pair[0], SimpleNamespace(encode=lambda x: (x @ weight).relu().to_sparse_csr()), layer=LAYER)

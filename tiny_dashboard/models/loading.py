@@ -68,7 +68,7 @@ def _place(layer: int | str | None, hook_point: str | None) -> tuple[int | None,
         return layer, hook_point  # type: ignore[return-value]
     said, point = parse_hook(name)
     if said is None or point not in HOOK_POINTS:
-        raise ValueError(f"{name!r} names no place that is known; give layer=N and one of {', '.join(HOOK_POINTS)}")
+        raise ValueError(f"unknown hook point {name!r}; give layer=N and one of {', '.join(HOOK_POINTS)}")
     if not {layer, hook_point} <= {None, name, said, point}:
         raise ValueError(f"{name!r} is {point} of layer {said}; layer={layer!r}, hook_point={hook_point!r} were given")
     return said, point
