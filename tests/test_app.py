@@ -69,9 +69,9 @@ def test_endpoints_answer_data(app_client, bundle, rich):
     [
         ("/examples", {"feature": 9999}, "feature 9999 has no examples here; of the 64 features that have"),
         ("/examples", {"feature": -1}, "feature -1 is negative; features are counted from 0"),
-        ("/examples", {"feature": "<img src=x onerror=alert(1)>"}, "&lt;img src=x onerror=alert(1)&gt;"),
+        ("/examples", {"feature": "<img src=x onerror=alert(1)>"}, "'<img src=x onerror=alert(1)>'"),
         ("/examples", {"feature": 1, "max_examples": 10**9}, "max_examples is 1000000000; it must be from 1 to 200"),
-        ("/features", {"sort": "no"}, "sort is &#x27;no&#x27;; it is one of feature, label"),
+        ("/features", {"sort": "no"}, "sort is 'no'; it is one of feature, label"),
         ("/analyze", {"text": ""}, "the text is empty"),
         ("/analyze", {"text": "x" * 5001}, "the text has 5001 characters; at most 5000 are analysed at once"),
         ("/analyze", {"text": "x", "highlight_features": "1,,2"}, "has a comma with no number beside it"),

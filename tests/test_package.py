@@ -177,6 +177,11 @@ def test_types_reach_the_user(tmp_path):
     assert re.findall(r"error: (.+)", done.stdout) == [
         '"OfflineFeatureCentricDashboard" has no attribute "no_such_method"  [attr-defined]'
     ]
+    command = ["-m", "basedpyright", "--level=error", f"--pythonpath={sys.executable}", str(tmp_path / "script.py")]
+    done = subprocess.run([sys.executable, *command], cwd=tmp_path, capture_output=True, text=True)
+    assert re.findall(r"error: (.+)", done.stdout) == [
+        'Cannot access attribute "no_such_method" for class "OfflineFeatureCentricDashboard"'
+    ], done.stdout + done.stderr
 
 
 def test_imports_point_down():

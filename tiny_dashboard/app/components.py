@@ -161,13 +161,13 @@ def explain(error: Exception) -> str:
 
 
 def endpoint(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The same function, whose errors reach the client in words."""
+    """The same function, whose errors reach the client in words: as they are, since it is no page that shows them."""
 
     @wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
         try:
             return function(*args, **kwargs)
         except Exception as error:
-            raise gr.Error(plain_text(explain(error)), print_exception=False) from error
+            raise gr.Error(explain(error), print_exception=False) from error
 
     return call
