@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import types
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
@@ -347,12 +348,22 @@ def test_launch_hands_the_server_its_options(tiny, launched):
     ]
 
 
-def test_mcp_without_its_extra_names_it(tiny, launched, monkeypatch):
-    monkeypatch.setattr("tiny_dashboard.cli.find_spec", lambda name: None)
-    status, _, err = tiny("launch", "--mcp")
-    assert status == 1 and err == "error: --mcp needs an extra: install tiny-dashboard with [mcp]\n"
-    monkeypatch.setattr("tiny_dashboard.cli.find_spec", lambda name: name)
-    assert tiny("launch", "--mcp")[0] == 0
+def test_mcp_without_its_extra_or_with_one_that_gradio_does_not_know(tiny, launched, monkeypatch):
+    def installed(version):
+        def version_of(_):
+            if version is None:
+                raise PackageNotFoundError
+            return version
+
+        monkeypatch.setattr("tiny_dashboard.cli.version", version_of)
+        return tiny("launch", "--mcp")
+
+    assert installed(None)[::2] == (1, "error: --mcp needs an extra: install tiny-dashboard with [mcp]\n")
+    assert installed("2.3.0")[::2] == (
+        1,
+        "error: --mcp needs mcp below 2, and 2.3.0 is installed: pip install 'mcp<2'\n",
+    )
+    assert installed("1.30.0")[0] == 0
     assert launched == [(None, {"mcp_server": True})]
 
 

@@ -9,7 +9,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
-from importlib.util import find_spec
+from importlib.metadata import PackageNotFoundError, version
 from inspect import Parameter, Signature, signature
 from pathlib import Path
 from typing import Annotated, Any
@@ -101,6 +101,16 @@ def with_options(settings: Mapping[str, tuple[Any, str]], flags: Mapping[str, st
     return decorate
 
 
+def _check_mcp() -> None:
+    """Gradio serves without MCP, in a line of its log, where the package is not the one that it knows."""
+    try:
+        found = version("mcp")
+    except PackageNotFoundError as error:
+        raise ModuleNotFoundError("--mcp needs an extra: install tiny-dashboard with [mcp]") from error
+    if int(found.partition(".")[0]) >= 2:
+        raise ModuleNotFoundError(f"--mcp needs mcp below 2, and {found} is installed: pip install 'mcp<2'")
+
+
 @cli.command()
 @with_options(
     {name: (field.annotation, str(field.description)) for name, field in DashboardConfig.model_fields.items()},
@@ -115,8 +125,8 @@ def launch(
     **given: Any,
 ) -> None:
     """Show a dashboard; options override what the file says. With neither: the embedded demo."""
-    if mcp and find_spec("mcp") is None:
-        raise ModuleNotFoundError("--mcp needs an extra: install tiny-dashboard with [mcp]")
+    if mcp:
+        _check_mcp()
     settings = None
     if config is not None or given:
         written = dict(DashboardConfig.read(config)) if config is not None else {}
