@@ -34,7 +34,12 @@ class DashboardConfig(BaseModel):
     title: str = Field(default="tiny-dashboard", description="The heading, as plain text.")
     description: str = Field(default="", description="The line under the heading, as plain text.")
     examples: str | Mapping[Any, Any] | None = Field(default=None, description="Examples: a path or a Hub dataset id.")
-    labels: str | None = Field(default=None, description="Labels: a .jsonl file; else one beside the examples.")
+    labels: str | None = Field(default=None, description="Labels: a .jsonl file, or a Hub dataset.")
+    label_authors: Names | None = Field(
+        default=None, description="Hub accounts that may label, or anyone; else this machine's browser only."
+    )
+    llm: str | None = Field(default=None, description="Language model that those who label may ask for a name.")
+    llm_url: str | None = Field(default=None, description="Its OpenAI-compatible server; else the Hub's providers.")
     dictionary: str | None = Field(default=None, description="SAE, transcoder or crosscoder: a path or a Hub id.")
     which: Mapping[str, Any] = Field(
         default={}, description="Selects one dictionary of many: width=16k, l0=71, subfolder=…"
@@ -109,7 +114,7 @@ class DashboardConfig(BaseModel):
             return settings
         found: dict[str, Any] = {"models": tuple(_resolve(folder, name) for name in settings.models)}
         found |= {name: _resolve(folder, getattr(settings, name)) for name in _PATHS}
-        if settings.labels is not None:  # which may not be there yet
+        if settings.labels is not None and settings.labels.endswith(".jsonl"):  # which may not be there yet
             found["labels"] = str(folder / Path(settings.labels).expanduser())
         return settings.model_copy(update=found)
 

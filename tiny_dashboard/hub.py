@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from tempfile import mkdtemp
 from threading import Lock
 from typing import Any, NamedTuple
 
@@ -100,6 +101,31 @@ def look_up(name: HubName, kind: str) -> Snapshot:
     folder = Path(folder)
     here = {file.relative_to(folder).as_posix(): file.stat().st_size for file in folder.rglob("*") if file.is_file()}
     return Snapshot(repo, kind, revision, here, folder)
+
+
+def shared_folder(repo: str, inside: str, minutes: float = 5) -> tuple[Path, Path, Any]:
+    """A folder whose files, which only grow, go to a dataset on the Hub: every few minutes, and as this process ends.
+
+    Args:
+        repo: "owner/name"; made, as a private one, where there is none.
+        inside: the folder there.
+        minutes: between two commits.
+
+    Returns:
+        The folder; one with what was there before; and the lock to hold while a file is written.
+
+    Raises:
+        PermissionError, ConnectionError: as for `errors_in_words`.
+    """
+    from huggingface_hub import CommitScheduler, snapshot_download
+
+    folder = Path(mkdtemp(prefix="tiny-dashboard-"))
+    where: dict[str, Any] = {"repo_id": repo, "repo_type": "dataset"}
+    with errors_in_words(repo, writing=True):
+        how: dict[str, Any] = {"path_in_repo": inside, "every": minutes, "private": True}
+        scheduler = CommitScheduler(**where, folder_path=folder, **how)
+        before = snapshot_download(**where, allow_patterns=[f"{inside}/*"])
+    return folder, Path(before), scheduler.lock
 
 
 def is_downloaded(path: Path) -> bool:

@@ -53,6 +53,7 @@ _BUTTONS = {
     "n": ("td-next", "next feature"),
     "p": ("td-previous", "feature before"),
     "r": ("td-random", "any feature"),
+    "l": ("td-label-button", "label this feature"),
     "o": ("td-go-online-button", "to the online tab"),
 }
 

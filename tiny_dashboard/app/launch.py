@@ -14,6 +14,7 @@ import gradio as gr
 
 from tiny_dashboard.app.api import Endpoints
 from tiny_dashboard.app.components import endpoint, explain, keys_js, note, url_js
+from tiny_dashboard.app.label_editor import LabelEditor, Writers
 from tiny_dashboard.app.loading import Loading
 from tiny_dashboard.app.offline_tab import OfflineTab
 from tiny_dashboard.app.online_tab import OnlineTab
@@ -41,6 +42,9 @@ def build_app(
     max_examples: int = 30,
     max_text: int = 20_000,
     max_new_tokens: int = 128,
+    label_authors: Sequence[str] | None = None,
+    llm: str | None = None,
+    llm_url: str | None = None,
 ) -> gr.Blocks:
     """The app as Gradio Blocks; `.launch()` it, mount it, or put it inside other Blocks.
 
@@ -54,14 +58,19 @@ def build_app(
         text: what stands in the online tab at first.
         window_size, max_examples: of an `offline` that is not there yet.
         max_text, max_new_tokens: limits of one request: characters of text, generated tokens.
+        label_authors: Hub accounts that may write labels when signed in, or "anyone"; None: this machine's browser.
+        llm, llm_url: a language model that they may ask for a name, and its server; see `explain.requests`.
     """
     if isinstance(offline, OfflineDashboard):
         window_size, max_examples = offline.window_size, offline.max_examples
     asked = Endpoints(offline, None if online is None else _in_background(online), max_text)
 
+    writers = Writers(label_authors)
     head = partial(_head, asked, offline is not None, title, description)
     with gr.Blocks(title=title, analytics_enabled=False, delete_cache=(3600, 86400)) as app:
         _add_endpoints(asked)  # first: a tab's own function of the same name would take the name
+        if offline is not None and writers.possible:
+            gr.api(endpoint(LabelEditor(asked, writers).label), api_name="label", concurrency_limit=None)
         gr.HTML(f"<style>{assets()['css']}</style>", padding=False, elem_classes="td-hidden")
         header = gr.HTML(head() if not isinstance(offline, Loading) else "", padding=False, min_height=48)
         with gr.Tabs(selected="online" if offline is None and online is not None else "offline") as tabs:
@@ -69,8 +78,12 @@ def build_app(
                 if offline is None:
                     gr.HTML(note("no examples are configured: start with --examples SRC"))
                 else:
-                    sizes = {"window_size": window_size, "max_examples": max_examples}
-                    off = OfflineTab(asked, feature, has_online=online is not None, **sizes)
+                    sizes: Any = {"window_size": window_size, "max_examples": max_examples}
+                    editor = LabelEditor(asked, writers, llm, llm_url) if writers.possible else None
+                    place: Any = {"under_card": editor.place} if editor else {}
+                    off = OfflineTab(asked, feature, has_online=online is not None, **sizes, **place)
+                    if editor:
+                        editor.connect(off)
             with gr.Tab("Online · your text", id="online", elem_id="td-go-online"):
                 if online is None:
                     gr.HTML(note("no model is configured: start with --model M --dictionary SRC"))
@@ -234,6 +247,9 @@ def _app_of(what: Any, patient: bool, gpu: Any) -> gr.Blocks:
             feature=config.feature,
             max_text=config.max_text,
             max_new_tokens=config.max_new_tokens,
+            label_authors=config.label_authors,
+            llm=config.llm,
+            llm_url=config.llm_url,
         )
     given: dict[str, Any] = {}
     for dashboard in config if isinstance(config, Sequence) else [config]:

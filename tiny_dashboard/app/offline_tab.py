@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from bisect import bisect_left, bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from math import prod
 from typing import Any
@@ -31,6 +31,7 @@ class OfflineTab:
         start: the feature shown first; None takes the first there is.
         window_size, max_examples: what the sliders stand at.
         has_online: offer to try an example in the online tab.
+        under_card: makes what stands there.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class OfflineTab:
         window_size: int = 50,
         max_examples: int = 30,
         has_online: bool = False,
+        under_card: Callable[[], None] = lambda: None,
     ) -> None:
         self._ask = endpoints
         self._usual = _URL | {"examples": str(max_examples), "window": str(window_size)}
@@ -50,6 +52,7 @@ class OfflineTab:
             with gr.Column(elem_classes="td-main", min_width=0):
                 self._toolbar(start)
                 self.card = token_view(elem_id="td-card")
+                under_card()
                 live = "td-live" if has_online else ""
                 self.view = token_view(elem_id="td-examples", elem_classes=live, min_height=400)
                 self._display(window_size, max_examples)

@@ -21,12 +21,13 @@ from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from operator import index
 from pathlib import Path
+from secrets import token_hex
 from threading import RLock
 from typing import Any
 
 from tiny_dashboard.core.examples import ExampleSource
 from tiny_dashboard.core.statistics import FeatureStats, FeatureTable
-from tiny_dashboard.hub import is_downloaded
+from tiny_dashboard.hub import is_downloaded, parse_name, shared_folder
 
 NAME = "labels.jsonl"
 PERSON = "person"  # the source of what somebody typed
@@ -127,9 +128,7 @@ class LabelStore:
         """Keep what somebody says; see `OfflineDashboard.label`."""
         record = {"author": this_person(), **more, "feature": feature, "label": label, "note": note}
         given = Label.of(record)
-        before = next(
-            (one for one in self.of(feature) if (one.author, one.source) == (given.author, given.source)), None
-        )
+        before = self.said_by(feature, given.author, given.source)
         if before is not None:
             kept = {name: getattr(before, name) for name, value in (("label", label), ("note", note)) if value is None}
             given = replace(given, **kept)
@@ -180,6 +179,11 @@ class LabelStore:
         """The last label of each author and source for one feature, oldest first."""
         return [label for label in self.last() if label.feature == feature]
 
+    def said_by(self, feature: int, author: str | None, source: str = PERSON) -> Label | None:
+        """What one author has said of a feature last; None is who this person is on this machine."""
+        who = (this_person() if author is None else author), source
+        return next((label for label in self.of(feature) if (label.author, label.source) == who), None)
+
     def over(self, stats: FeatureStats | None, feature: int) -> FeatureStats | None:
         """A feature's record with what the labels say."""
         told = self.known().get(index(feature))
@@ -220,10 +224,16 @@ def labels_for(source: Any, labels: Any = None) -> LabelStore:
 
     Args:
         source: the examples; a file or folder has its labels beside it, unless it was downloaded by the Hub's client.
-        labels: a `LabelStore`, or a file that is written instead; what lies beside the examples is read all the same.
+        labels: a `LabelStore`; a .jsonl file that is written instead; or a dataset on the Hub, `owner/name`, that they
+            go to every few minutes. What lies beside the examples is read all the same.
+
+    Raises:
+        ValueError: `labels` names none of these.
     """
     if isinstance(labels, LabelStore):
         return labels
+    if isinstance(labels, str) and not labels.endswith(".jsonl"):
+        return _on_hub(source, labels)
     path = source.path if isinstance(source, ExampleSource) else None
     if path is None:
         why = "the examples are no file; name one with labels=" if labels is None else ""
@@ -234,6 +244,16 @@ def labels_for(source: Any, labels: Any = None) -> LabelStore:
     if labels is None or beside.absolute() == Path(labels).expanduser().absolute():
         return LabelStore(beside)
     return LabelStore(labels, [beside])
+
+
+def _on_hub(source: Any, dataset: str) -> LabelStore:
+    """Labels in a dataset on the Hub: each process adds a file of its own, and reads those that were there before."""
+    if parse_name(dataset) is None:
+        raise ValueError(f"labels is {dataset!r}; name a .jsonl file, or a dataset on the Hub: owner/name")
+    folder, before, lock = shared_folder(dataset, "labels")
+    path = source.path if isinstance(source, ExampleSource) else None
+    beside = [] if path is None else [labels_beside(Path(path))]
+    return LabelStore(folder / f"{token_hex(8)}.jsonl", [*beside, *sorted(before.rglob("*.jsonl"))], lock=lock)
 
 
 def labels_beside(path: Path) -> Path:

@@ -193,7 +193,7 @@ function tinyDashboardList(host, ask, open) {
       if (!total) count.textContent = "nothing found";
       head();
       drawPresets();
-      scroll.scrollTop = keep && place > 5 ? (place - 3) * height : 0;
+      if (keep !== "scroll") scroll.scrollTop = keep && place > 5 ? (place - 3) * height : 0;
       await draw();
       const found = await ask.cloud({ query: state.query });
       if (mine !== turn || found.error) return;
@@ -262,6 +262,7 @@ function tinyDashboardList(host, ask, open) {
   const list = {
     step, filter, stars,
     focus: () => search.focus(),
+    reload: () => load("scroll"), // what is told of the features is another
     /* The feature that is shown now, however it came about. */
     current: async (feature) => {
       feature = Number(feature);

@@ -1,0 +1,226 @@
+"""Labels in the app: the editor under the card, the endpoint `/label`, and who may use them."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import io
+import os
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+from urllib.parse import urlsplit
+
+import gradio as gr
+
+from tiny_dashboard.app.api import Endpoints
+from tiny_dashboard.app.components import explain, note
+from tiny_dashboard.app.offline_tab import OfflineTab
+from tiny_dashboard.app.served import json_data, whole_number
+from tiny_dashboard.explain.explaining import Explainer
+from tiny_dashboard.explain.requests import LanguageModel
+
+ANYONE = "anyone"
+_HERE = ("localhost", "127.0.0.1", "::1")
+_QUIET: Any = {"api_visibility": "private", "show_progress": "hidden", "concurrency_limit": None}
+_OPEN = """(...values) => {
+  const editor = document.getElementById('td-label-editor');
+  editor.classList.remove('td-hidden');
+  if (!editor.contains(document.activeElement)) editor.querySelector('textarea')?.focus();
+  return values;
+}"""
+_AGAIN = """() => {
+  if (!document.getElementById('td-label-editor').classList.contains('td-hidden'))
+    document.getElementById('td-label-button').click();
+}"""
+_CLOSE = "() => document.getElementById('td-label-editor').classList.add('td-hidden')"
+_RELOAD = "() => document.querySelector('#td-table .td-mount')?.tinyList?.reload()"
+_SAVE = """(text) => {
+  if (!text) return;
+  const link = document.createElement('a');
+  link.href = URL.createObjectURL(new Blob([text], {type: 'text/csv'}));
+  link.download = 'labels.csv';
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+}"""
+
+
+class Writers:
+    """Who may write labels.
+
+    Args:
+        names: of Hub accounts, who sign in; "anyone" is all who can reach the app. None: this machine's own browser.
+    """
+
+    def __init__(self, names: Sequence[str] | None) -> None:
+        self.names = names
+        self.sign_in = bool(names) and "OAUTH_CLIENT_ID" in os.environ  # a Space's, with hf_oauth in its card
+
+    @property
+    def possible(self) -> bool:
+        """Whether there can be any."""
+        return bool(self.names) or (self.names is None and "SPACE_ID" not in os.environ)
+
+    def author(self, request: Any, profile: Any) -> str | None:
+        """The name of who asks; None takes the one that this person has on this machine.
+
+        Args:
+            request: a `gr.Request`.
+            profile: a `gr.OAuthProfile`, or None where nobody has signed in.
+
+        Raises:
+            PermissionError: this one may not write.
+        """
+        if self.names is None and self.possible and _is_here(request):
+            return None
+        signed_in = getattr(profile, "username", "") or ""
+        if self.names and (signed_in in self.names if signed_in else False):
+            return signed_in
+        if self.names and ANYONE in self.names:
+            return signed_in
+        why = f"{signed_in} is not among label_authors" if signed_in else "sign in first"
+        raise PermissionError(
+            f"labels cannot be written from here: {why if self.names else 'label_authors names nobody who may'}"
+        )
+
+
+class LabelEditor:
+    """The editor.
+
+    Args:
+        asked: what is asked.
+        writers: who may write.
+        llm, llm_url: a language model that may be asked for a name, and its server.
+    """
+
+    def __init__(self, asked: Endpoints, writers: Writers, llm: str | None = None, llm_url: str | None = None) -> None:
+        self._ask, self._writers, self._llm, self._url = asked, writers, llm, llm_url
+        self._explainer: Explainer | None = None
+
+    def place(self) -> None:
+        """Make the components, in the column of the card; nothing is seen of them but a button."""
+        self.start = gr.Button("label", elem_id="td-label-button", min_width=60, scale=0, size="sm")
+        with gr.Column(elem_id="td-label-editor", elem_classes="td-hidden"):
+            self.feature = gr.State(None)
+            with gr.Row():
+                self.name = gr.Textbox(label="Label", scale=2, elem_id="td-label")
+                self.note = gr.Textbox(label="Note", lines=1, max_lines=8, scale=3, elem_id="td-note")
+            with gr.Row():
+                self.save = gr.Button("Save", variant="primary", min_width=80, scale=0)
+                self.ask = gr.Button("Explain this feature", min_width=80, scale=0, visible=self._llm is not None)
+                self.download = gr.Button("Download labels", min_width=80, scale=0)
+                self.close = gr.Button("Close", min_width=80, scale=0)
+                if self._writers.sign_in:
+                    gr.LoginButton(min_width=80, scale=0)
+            self.said = gr.HTML(padding=False, elem_id="td-label-said")
+        self.file = gr.Textbox(visible="hidden")
+
+    def connect(self, off: OfflineTab) -> None:
+        """Let the components act on the tab that they stand in."""
+        self._show = off.show
+        shown = [self.feature, self.name, self.note, self.said]
+        self.start.click(self.open, off.feature, shown, js=_OPEN, **_QUIET)
+        off.feature.change(None, None, None, js=_AGAIN)  # another feature while the editor is open
+        self.close.click(None, None, None, js=_CLOSE)
+        view = [off.feature, *off.settings]
+        for event in (self.save.click, self.name.submit, self.note.submit):
+            saved = event(self.write, [self.feature, self.name, self.note, *view], [self.said, *off.shown], **_QUIET)
+            saved.then(None, None, None, js=_RELOAD)
+        self.download.click(self.export, None, self.file, **_QUIET).then(None, self.file, None, js=_SAVE)
+        slow: dict[str, Any] = _QUIET | {"concurrency_limit": 2, "show_progress": "minimal"}
+        named = self.ask.click(self.explain, [self.feature, *view], [self.said, *off.shown], **slow)
+        named.then(None, None, None, js=_RELOAD)
+
+    # Gradio puts the request and who has signed in where the annotations ask for them.
+
+    def open(self, request: gr.Request, profile: gr.OAuthProfile | None, feature: Any) -> tuple[Any, ...]:
+        """What this author has said of the feature so far, and what others have."""
+        try:
+            number = whole_number(feature, "feature")
+            author = self._writers.author(request, profile)
+            given = self._ask.offline.labels.of(number)
+            mine = self._ask.offline.labels.said_by(number, author)
+            others = [f"{label.label} ({label.by})" for label in given if label.label and label != mine]
+            said = note(" · ".join(others), "fine") if others else ""
+            return number, mine.label if mine else "", mine.note if mine else "", said
+        except Exception as error:
+            return None, "", "", note(explain(error), "error")
+
+    def write(
+        self, request: gr.Request, profile: gr.OAuthProfile | None, feature: Any, label: str, text: str, *view: Any
+    ) -> tuple[Any, ...]:
+        """Keep what was typed."""
+        try:
+            self._give(feature, label, text, self._writers.author(request, profile))
+            return self._kept(), *self._again(feature, view)
+        except Exception as error:
+            return note(explain(error), "error"), *[gr.skip()] * 3
+
+    async def explain(
+        self, request: gr.Request, profile: gr.OAuthProfile | None, feature: Any, *view: Any
+    ) -> tuple[Any, ...]:
+        """Let the language model name the feature, and score its name."""
+        try:
+            self._writers.author(request, profile)
+            number = whole_number(feature, "feature")
+            if self._explainer is None:
+                explainer = Explainer(self._ask.offline, str(self._llm))
+                await asyncio.to_thread(explainer.others)
+                self._explainer = explainer
+            async with LanguageModel(str(self._llm), self._url, tries=2, timeout=60) as model:
+                label = await self._explainer.explain(model, number)
+            if label is None:
+                raise ValueError(f"{self._llm} gave no answer of use")
+            score = "" if label.score is None else f", score {label.score:.2f} over {label.n_judgements} texts"
+            return note(f"{self._llm}: {label.label}{score}", "fine"), *self._again(number, view)
+        except Exception as error:
+            return note(explain(error), "error"), *[gr.skip()] * 3
+
+    def label(
+        self, feature: int, label: str, request: gr.Request, profile: gr.OAuthProfile | None, note: str = ""
+    ) -> dict[str, Any]:
+        """Give a feature a name that says what it fires on; every view shows it at once. Look at its examples first.
+
+        Args:
+            feature: the feature's index.
+            label: a short phrase in one line, such as "days of the week in dates"; empty takes your own label back.
+            note: more about it, in any number of lines; empty for none.
+
+        Returns:
+            {feature, label, note, author, source, time}, as it is kept
+        """
+        author = self._writers.author(request, profile)
+        given = self._give(feature, label, note, author)
+        return json_data({k: v for k, v in asdict(given).items() if k not in ("score", "n_judgements")})
+
+    def export(self) -> str:
+        """All labels as a CSV file, to be downloaded by who may see them: everybody who sees the app."""
+        text = io.StringIO()
+        rows = csv.writer(text)
+        rows.writerow(["feature", "label", "note", "author", "source", "score"])
+        for one in self._ask.offline.labels.last():
+            cells = [one.label, one.note, one.author, one.source, one.score]
+            rows.writerow([one.feature, *(f"'{c}" if str(c)[:1] in ("=", "+", "-", "@") else c for c in cells)])
+        return text.getvalue()
+
+    def _give(self, feature: Any, label: Any, text: Any, author: str | None) -> Any:
+        who = {} if author is None else {"author": author}
+        return self._ask.offline.label(whole_number(feature, "feature"), str(label), note=str(text), **who)
+
+    def _again(self, feature: int, view: Sequence[Any]) -> tuple[Any, ...]:
+        """The tab with the new label, where it still shows the feature."""
+        return self._show(*view) if str(view[0]).strip() == str(feature) else (gr.skip(),) * 3
+
+    def _kept(self) -> str:
+        why = self._ask.offline.labels.kept_in_memory
+        if why:
+            return note(f"kept until this app ends, so download the labels: {why}", "error")
+        return note("saved", "fine")
+
+
+def _is_here(request: Any) -> bool:
+    """Whether a request comes from a browser on this machine, of a page of this app, by no proxy that says so."""
+    headers = request.headers
+    places = [headers.get("host", ""), *([urlsplit(headers["origin"]).netloc] if headers.get("origin") else [])]
+    hosts = [urlsplit(f"//{place}").hostname for place in places]
+    return request.client.host in _HERE and all(host in _HERE for host in hosts) and "x-forwarded-for" not in headers
