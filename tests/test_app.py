@@ -38,12 +38,13 @@ from tiny_dashboard.core.highlight import COLORS
 
 def test_the_named_endpoints_and_no_others(app_client):
     named = app_client.view_api(return_format="dict")["named_endpoints"]
-    assert sorted(named) == ["/analyze", "/examples", "/features", "/top_features"]
+    assert sorted(named) == ["/analyze", "/examples", "/features", "/label", "/top_features"]
     parameters = {name: [p["parameter_name"] for p in api["parameters"]] for name, api in named.items()}
     assert parameters == {
         "/examples": ["feature", "max_examples", "scale"],
         "/features": ["query", "sort", "page", "descending"],
         "/analyze": ["text", "highlight_features", "tooltip_features", "chat", "generate", "max_act"],
+        "/label": ["feature", "label", "note"],
         "/top_features": ["text", "k", "chat"],
     }
 

@@ -97,6 +97,14 @@ class LabelEditor:
         self._ask, self._writers, self._llm, self._url = asked, writers, llm, llm_url
         self._explainer: Explainer | None = None
 
+    @classmethod
+    def of(
+        cls, asked: Endpoints, authors: Sequence[str] | None, llm: str | None, url: str | None
+    ) -> LabelEditor | None:
+        """The editor; None where nobody may write."""
+        writers = Writers(authors)
+        return cls(asked, writers, llm, url) if writers.possible else None
+
     def place(self) -> None:
         """Make the components, in the column of the card; nothing is seen of them but a button."""
         self.start = gr.Button("label", elem_id="td-label-button", min_width=60, scale=0, size="sm")
@@ -189,6 +197,7 @@ class LabelEditor:
         Returns:
             {feature, label, note, author, source, time}, as it is kept
         """
+        # Never queued: for a client of MCP the queue would ask anew from this machine, on behalf of anybody.
         author = self._writers.author(request, profile)
         given = self._give(feature, label, note, author)
         return json_data({k: v for k, v in asdict(given).items() if k not in ("score", "n_judgements")})

@@ -12,9 +12,10 @@ from urllib.parse import parse_qsl
 
 import gradio as gr
 
+from tiny_dashboard.app.agent_tools import AgentTools
 from tiny_dashboard.app.api import Endpoints
 from tiny_dashboard.app.components import endpoint, explain, keys_js, note, url_js
-from tiny_dashboard.app.label_editor import LabelEditor, Writers
+from tiny_dashboard.app.label_editor import LabelEditor
 from tiny_dashboard.app.loading import Loading
 from tiny_dashboard.app.offline_tab import OfflineTab
 from tiny_dashboard.app.online_tab import OnlineTab
@@ -45,6 +46,7 @@ def build_app(
     label_authors: Sequence[str] | None = None,
     llm: str | None = None,
     llm_url: str | None = None,
+    for_agents: bool = False,
 ) -> gr.Blocks:
     """The app as Gradio Blocks; `.launch()` it, mount it, or put it inside other Blocks.
 
@@ -59,51 +61,68 @@ def build_app(
         window_size, max_examples: of an `offline` that is not there yet.
         max_text, max_new_tokens: limits of one request: characters of text, generated tokens.
         label_authors: Hub accounts that may write labels when signed in, or "anyone"; None: this machine's browser.
-        llm, llm_url: a language model that they may ask for a name, and its server; see `explain.requests`.
+        llm, llm_url: a language model that they may ask for a name, and its server.
+        for_agents: have tools for clients of MCP, as `launch(mcp_server=True)` serves them.
     """
     if isinstance(offline, OfflineDashboard):
         window_size, max_examples = offline.window_size, offline.max_examples
     asked = Endpoints(offline, None if online is None else _in_background(online), max_text)
-
-    writers = Writers(label_authors)
+    editor = None if offline is None else LabelEditor.of(asked, label_authors, llm, llm_url)
+    off, on = None, None
     head = partial(_head, asked, offline is not None, title, description)
     with gr.Blocks(title=title, analytics_enabled=False, delete_cache=(3600, 86400)) as app:
-        _add_endpoints(asked)  # first: a tab's own function of the same name would take the name
-        if offline is not None and writers.possible:
-            gr.api(endpoint(LabelEditor(asked, writers).label), api_name="label", concurrency_limit=None)
+        # First: a tab's own function of the same name would take the name.
+        _add_endpoints(asked, editor, for_agents, offline is not None, online is not None)
         gr.HTML(f"<style>{assets()['css']}</style>", padding=False, elem_classes="td-hidden")
         header = gr.HTML(head() if not isinstance(offline, Loading) else "", padding=False, min_height=48)
         with gr.Tabs(selected="online" if offline is None and online is not None else "offline") as tabs:
             with gr.Tab("Offline · examples", id="offline"):
-                if offline is None:
+                if offline is not None:
+                    off = _offline_tab(asked, editor, feature, online is not None, window_size, max_examples)
+                else:
                     gr.HTML(note("no examples are configured: start with --examples SRC"))
-                else:
-                    sizes: Any = {"window_size": window_size, "max_examples": max_examples}
-                    editor = LabelEditor(asked, writers, llm, llm_url) if writers.possible else None
-                    place: Any = {"under_card": editor.place} if editor else {}
-                    off = OfflineTab(asked, feature, has_online=online is not None, **sizes, **place)
-                    if editor:
-                        editor.connect(off)
             with gr.Tab("Online · your text", id="online", elem_id="td-go-online"):
-                if online is None:
-                    gr.HTML(note("no model is configured: start with --model M --dictionary SRC"))
-                else:
+                if online is not None:
                     on = OnlineTab(asked, text, max_new_tokens, has_offline=offline is not None)
+                else:
+                    gr.HTML(note("no model is configured: start with --model M --dictionary SRC"))
 
-        app.load(None, None, None, js=keys_js())
         if isinstance(offline, Loading):
             app.load(head, None, header, concurrency_limit=None, **_PRIVATE)
-        if offline is not None:
-            _restore_offline(app, off, tabs, feature)
-        if online is not None:
-            _restore_online(app, on, text)
-        if offline is not None and online is not None:
-            _connect(off, on, asked, tabs)
-        tabs.change(None, None, None, js=url_js())
+        _wire(app, asked, off, on, tabs, feature, text)
     return app
 
 
 _PRIVATE: Any = {"api_visibility": "private", "show_progress": "hidden"}
+
+
+def _wire(
+    app: gr.Blocks,
+    asked: Endpoints,
+    off: OfflineTab | None,
+    on: OnlineTab | None,
+    tabs: gr.Tabs,
+    feature: int | None,
+    text: str,
+) -> None:
+    app.load(None, None, None, js=keys_js())
+    if off is not None:
+        _restore_offline(app, off, tabs, feature)
+    if on is not None:
+        _restore_online(app, on, text)
+    if off is not None and on is not None:
+        _connect(off, on, asked, tabs)
+    tabs.change(None, None, None, js=url_js())
+
+
+def _offline_tab(
+    asked: Endpoints, editor: LabelEditor | None, feature: int | None, has_online: bool, window: int, number: int
+) -> OfflineTab:
+    place: Any = {"under_card": editor.place} if editor else {}
+    off = OfflineTab(asked, feature, window_size=window, max_examples=number, has_online=has_online, **place)
+    if editor:
+        editor.connect(off)
+    return off
 
 
 def _head(asked: Endpoints, has_offline: bool, title: str, description: str) -> str:
@@ -115,13 +134,25 @@ def _head(asked: Endpoints, has_offline: bool, title: str, description: str) -> 
     return f'<div class="td td-head"><h1>{plain_text(title)}</h1><p>{facts or "&nbsp;"}</p></div>'
 
 
-def _add_endpoints(asked: Endpoints) -> None:
+def _add_endpoints(
+    asked: Endpoints, editor: LabelEditor | None, for_agents: bool, has_offline: bool, has_online: bool
+) -> None:
+    def add(function: Callable[..., Any], **how: Any) -> None:
+        call: Any = endpoint(function)
+        if for_agents:
+            call._mcp_type = "endpoint"  # by which Gradio does not show it to them
+        gr.api(call, api_name=function.__name__, **how)
+
     reads: list[Callable[..., Any]] = [asked.examples, asked.features]
     for function in reads:
-        gr.api(endpoint(function), api_name=function.__name__, concurrency_limit=None)
+        add(function, concurrency_limit=None)
     computes: list[Callable[..., Any]] = [asked.analyze, asked.top_features]
     for function in computes:
-        gr.api(endpoint(function), api_name=function.__name__, concurrency_limit=1, concurrency_id="gpu")
+        add(function, concurrency_limit=1, concurrency_id="gpu")
+    if editor:
+        add(editor.label, queue=False)
+    if for_agents:
+        AgentTools(asked, editor).add(has_offline, has_online)
 
 
 def _restore_offline(app: gr.Blocks, off: OfflineTab, tabs: gr.Tabs, feature: int | None) -> None:
@@ -206,7 +237,7 @@ def launch(what: Any = None, *, patient: bool = False, gpu: Any = None, **option
     Returns:
         The running app; `.close()` stops it.
     """
-    app = _app_of(what, patient, gpu)
+    app = _app_of(what, patient, gpu, bool(options.get("mcp_server")))
     _reach_ourselves()
     settings: dict[str, Any] = {
         "theme": theme(),
@@ -231,7 +262,7 @@ def _reach_ourselves() -> None:
             os.environ[name] = ",".join(filter(None, [known, *missing]))
 
 
-def _app_of(what: Any, patient: bool, gpu: Any) -> gr.Blocks:
+def _app_of(what: Any, patient: bool, gpu: Any, for_agents: bool = False) -> gr.Blocks:
     config = DashboardConfig.demo() if what is None else what
     if isinstance(config, (str, Path)):
         config = DashboardConfig.read(config)
@@ -250,8 +281,9 @@ def _app_of(what: Any, patient: bool, gpu: Any) -> gr.Blocks:
             label_authors=config.label_authors,
             llm=config.llm,
             llm_url=config.llm_url,
+            for_agents=for_agents,
         )
-    given: dict[str, Any] = {}
+    given: dict[str, Any] = {"for_agents": for_agents}
     for dashboard in config if isinstance(config, Sequence) else [config]:
         if isinstance(dashboard, OfflineDashboard):
             given["offline"] = dashboard
