@@ -21,7 +21,7 @@ from tiny_dashboard.collect import collect_examples
 from tiny_dashboard.config import DashboardConfig
 from tiny_dashboard.sources import open_examples
 
-COMMANDS = ["launch", "info", "export", "convert", "collect", "recheck", "merge", "push", "deploy"]
+COMMANDS = ["launch", "info", "export", "convert", "collect", "recheck", "explain", "merge", "push", "deploy", "labels"]
 PROGRAM = [sys.executable, "-m", "tiny_dashboard"]
 
 

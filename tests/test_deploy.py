@@ -22,6 +22,7 @@ models = ["me/base", "me/chat"]
 tokenizer = "me/tokenizer"
 layer = 1
 device = "cpu"
+label_authors = ["ada"]
 """
 
 
@@ -97,6 +98,7 @@ def test_a_new_space_gets_the_list_and_nothing_else(hub, deploy, tmp_path):
         "- me/base",
         "- tiny-dashboard",
         "app_file: app.py",
+        "hf_oauth: true",
     ):
         assert line in card, card
     assert re.search(r"- me/base \S*config.json\S*model.safetensors", card)

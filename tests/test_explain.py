@@ -234,6 +234,8 @@ def test_a_dry_run_shows_a_prompt_and_the_cost_and_asks_nothing(examples, llm, c
     assert re.search(r"requests, [1-9][\d,]+ tokens", shown)
     assert explain(examples, llm, "--features", "99") == 1
     assert "feature 99 has no examples here" in capsys.readouterr().err
+    assert explain(examples, llm, "--out", "labels.csv") == 2
+    assert "name a .jsonl file" in capsys.readouterr().err
 
 
 @pytest.mark.real

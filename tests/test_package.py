@@ -33,6 +33,7 @@ PUBLIC = {
     "OfflineFeatureCentricDashboard.open": "source tokenizer",
     "OfflineFeatureCentricDashboard.generate_html": "self feature_idx use_absolute_max",
     "OfflineFeatureCentricDashboard.export_to_html": "self output_path feature_to_export",
+    "OfflineFeatureCentricDashboard.label": "self feature label",
     "OfflineFeatureCentricDashboard.display": "self",
     "OnlineFeatureCentricDashboard": "get_feature_activation tokenizer generate_model_response call_with_self model "
     "window_size",

@@ -264,6 +264,10 @@ def recheck(
         raise typer.Exit(1)
 
 
+cli.command()(explain)
+cli.add_typer(labels, name="labels")
+
+
 @cli.command()
 def merge(
     shards: Annotated[list[Path], typer.Argument(metavar="SHARD...", help="Folders that collect --shard wrote.")],
@@ -302,10 +306,6 @@ def deploy(
     done = upload(space, config, static=static, private=private, dry_run=dry_run)
     if not dry_run:
         print(f"{done.url}\n{done.embed}")
-
-
-cli.add_typer(labels, name="labels")
-cli.command()(explain)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -181,6 +181,8 @@ class LabelEditor:
                 raise ValueError(f"{self._llm} gave no answer of use")
             score = "" if label.score is None else f", score {label.score:.2f} over {label.n_judgements} texts"
             return note(f"{self._llm}: {label.label}{score}", "fine"), *self._again(number, view)
+        except ConnectionError:  # which says where its server is: that is not for everybody
+            return note(f"{self._llm} does not answer now; try again later", "error"), *[gr.skip()] * 3
         except Exception as error:
             return note(explain(error), "error"), *[gr.skip()] * 3
 

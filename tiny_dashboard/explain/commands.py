@@ -84,6 +84,8 @@ def explain(
     from tiny_dashboard.dashboards.offline import OfflineDashboard
     from tiny_dashboard.explain.explaining import Explainer
 
+    if out is not None and out.suffix != ".jsonl":
+        raise typer.BadParameter(f"--out {out} is where labels are kept, as JSON lines: name a .jsonl file")
     dashboard = OfflineDashboard.open(source, tokenizer, labels=out)
     if prompts is not None and not prompts.is_dir():
         raise typer.BadParameter(f"--prompts {prompts} is no folder")
@@ -101,6 +103,9 @@ def explain(
         for message in prompt:
             print(f"--- {message['role']}\n{message['content']}")
         print(f"---\n{len(left):,} features: about {requests:,} requests, {tokens:,} tokens")
+        return
+    if not left:
+        print(f"{llm} has named all of these features already; their labels are in {dashboard.labels.path}")
         return
     how = {"at_once": at_once, "max_tokens": max_tokens}
     try:

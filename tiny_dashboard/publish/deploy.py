@@ -204,7 +204,7 @@ def _readme(api: Any, space: str, settings: DashboardConfig, there: Mapping[str,
     ours |= {"title": settings.title, "tags": sorted({*ours.get("tags", ()), TAG})}
     if settings.description:
         ours["short_description"] = settings.description[:60]
-    if settings.label_authors:
+    if settings.label_authors and not static:
         ours["hf_oauth"] = True  # so that they can sign in
     datasets = [name for name in [settings.examples] if _on_hub(name)]
     models = [name for name in settings.models if _on_hub(name)]
