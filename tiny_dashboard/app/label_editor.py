@@ -23,12 +23,14 @@ from tiny_dashboard.explain.requests import LanguageModel
 ANYONE = "anyone"
 _HERE = ("localhost", "127.0.0.1", "::1")
 _QUIET: Any = {"api_visibility": "private", "show_progress": "hidden", "concurrency_limit": None}
-_OPEN = """(...values) => {
+# At once, so that a slow answer neither keeps a person from typing nor takes what is typed; nor for another feature.
+_OPEN = """(feature) => {
   const editor = document.getElementById('td-label-editor');
   editor.classList.remove('td-hidden');
-  if (!editor.contains(document.activeElement)) editor.querySelector('textarea')?.focus();
-  return values;
+  if (!editor.contains(document.activeElement)) editor.querySelector('#td-label textarea')?.focus();
+  return [feature, '', ''];
 }"""
+_FILL = "(label, note, typed, typedNote) => typed || typedNote ? [typed, typedNote] : [label, note]"
 _AGAIN = """() => {
   if (!document.getElementById('td-label-editor').classList.contains('td-hidden'))
     document.getElementById('td-label-button').click();
@@ -109,7 +111,7 @@ class LabelEditor:
         """Make the components, in the column of the card; nothing is seen of them but a button."""
         self.start = gr.Button("label", elem_id="td-label-button", min_width=60, scale=0, size="sm")
         with gr.Column(elem_id="td-label-editor", elem_classes="td-hidden"):
-            self.feature = gr.State(None)
+            self.feature, self.before, self.noted = (gr.Textbox(visible="hidden") for _ in range(3))
             with gr.Row():
                 self.name = gr.Textbox(label="Label", scale=2, elem_id="td-label")
                 self.note = gr.Textbox(label="Note", lines=1, max_lines=8, scale=3, elem_id="td-note")
@@ -126,8 +128,10 @@ class LabelEditor:
     def connect(self, off: OfflineTab) -> None:
         """Let the components act on the tab that they stand in."""
         self._show = off.show
-        shown = [self.feature, self.name, self.note, self.said]
-        self.start.click(self.open, off.feature, shown, js=_OPEN, **_QUIET)
+        texts = [self.name, self.note]
+        opened = self.start.click(None, off.feature, [self.feature, *texts], js=_OPEN)
+        known = opened.then(self.open, self.feature, [self.before, self.noted, self.name, self.said], **_QUIET)
+        known.then(None, [self.before, self.noted, *texts], texts, js=_FILL)
         off.feature.change(None, None, None, js=_AGAIN)  # another feature while the editor is open
         self.close.click(None, None, None, js=_CLOSE)
         view = [off.feature, *off.settings]
@@ -150,9 +154,10 @@ class LabelEditor:
             mine = self._ask.offline.labels.said_by(number, author)
             others = [f"{label.label} ({label.by})" for label in given if label.label and label != mine]
             said = note(" · ".join(others), "fine") if others else ""
-            return number, mine.label if mine else "", mine.note if mine else "", said
+            named = gr.update(label=f"Label of feature {number}")
+            return mine.label if mine else "", mine.note if mine else "", named, said
         except Exception as error:
-            return None, "", "", note(explain(error), "error")
+            return "", "", gr.skip(), note(explain(error), "error")
 
     def write(
         self, request: gr.Request, profile: gr.OAuthProfile | None, feature: Any, label: str, text: str, *view: Any
@@ -220,7 +225,11 @@ class LabelEditor:
 
     def _again(self, feature: int, view: Sequence[Any]) -> tuple[Any, ...]:
         """The tab with the new label, where it still shows the feature."""
-        return self._show(*view) if str(view[0]).strip() == str(feature) else (gr.skip(),) * 3
+        return (
+            self._show(*view)
+            if whole_number(view[0], "feature") == whole_number(feature, "feature")
+            else (gr.skip(),) * 3
+        )
 
     def _kept(self) -> str:
         why = self._ask.offline.labels.kept_in_memory
