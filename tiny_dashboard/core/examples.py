@@ -9,13 +9,13 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, wraps
 from heapq import nsmallest
 from operator import index
 from typing import Any, NamedTuple
 from zipfile import BadZipFile
 
-from tiny_dashboard.core.statistics import FeatureStats, FeatureTable
+from tiny_dashboard.core.statistics import FIELDS, FeatureStats, FeatureTable
 
 
 class Example(NamedTuple):
@@ -77,14 +77,18 @@ class ReadableTokens(Sequence[str]):
     Args:
         ids: vocabulary ids, `[seq_len]`.
         read: makes them readable.
+        where: they come from, for errors.
     """
 
-    def __init__(self, ids: Sequence[int], read: Callable[[Sequence[int]], list[str]]) -> None:
-        self._ids, self._read = ids, read
+    def __init__(self, ids: Sequence[int], read: Callable[[Sequence[int]], list[str]], where: str) -> None:
+        self._ids, self._read, self._where = ids, read, where
 
     @cached_property
     def _texts(self) -> list[str]:
-        return self._read(self._ids)
+        try:
+            return self._read(self._ids)
+        except ValueError as error:
+            raise ValueError(f"{self._where}: {error}") from error
 
     def __len__(self) -> int:
         return len(self._ids)
@@ -109,8 +113,14 @@ class ExampleSource(Mapping[int, Sequence[Example]]):
 
     A new format implements `features()` and `load(feature)`; the rest follows. Both are called from several
     threads at once. A feature that is not there raises `KeyError`; a row that cannot be read raises
-    `ValueError` for that feature only.
+    `ValueError` for that feature only. Whatever a format raises on a broken file arrives as a `ValueError` that names
+    `path` and feature.
     """
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        for name in {"features", "load", "stats", "table"} & vars(cls).keys():
+            setattr(cls, name, _named(vars(cls)[name]))
 
     info: SourceInfo = SourceInfo("unknown")
     path: Any = None  # the file or folder, where it is one
@@ -135,17 +145,12 @@ class ExampleSource(Mapping[int, Sequence[Example]]):
     def __getitem__(self, feature: int) -> Sequence[Example]:
         if feature not in self:
             raise KeyError(feature)
-        try:
-            examples, read = self.load(feature), self.read_ids
-        except BROKEN as error:
-            where = f" of {self.path}" if self.path else ""
-            raise ValueError(
-                f"feature {feature}{where} cannot be read: {type(error).__name__}: {error}; is the file whole?"
-            ) from error
+        examples, read = self.load(feature), self.read_ids
         if not read:
             return examples
+        where = f"feature {feature}" + (f" in {self.path}" if self.path else "")
         return [
-            e if len(e.tokens) or e.token_ids is None else e._replace(tokens=ReadableTokens(e.token_ids, read))
+            e if len(e.tokens) or e.token_ids is None else e._replace(tokens=ReadableTokens(e.token_ids, read, where))
             for e in examples
         ]
 
@@ -166,6 +171,36 @@ class ExampleSource(Mapping[int, Sequence[Example]]):
         return ids
 
 
+def _named(method: Callable[..., Any]) -> Callable[..., Any]:
+    """A method of a source, whose errors about what the file holds name the file and the feature."""
+
+    @wraps(method)
+    def run(self: ExampleSource, *args: Any) -> Any:
+        try:
+            found = method(self, *args)
+            if isinstance(found, FeatureStats):
+                check_stats(found)
+            return found
+        except (ValueError, *BROKEN) as error:
+            text = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+            name = self.path.name if self.path else ""
+            feature = f"feature {args[0]}: " if args and str(args[0]) not in text else ""
+            if type(error) is ValueError and not feature and name in text:
+                raise
+            where = f"cannot read {self.path}: " if self.path and name not in text else ""
+            raise ValueError(f"{where}{feature}{text}") from error
+
+    return run
+
+
+def _first_other(values: Any, attributes: Sequence[str], kind: type = object) -> int | None:
+    """The place of the first value that has none of the attributes and is not of the kind; arrays are of one kind."""
+    if hasattr(values, "dtype"):
+        return None
+    wrong = (not isinstance(v, kind) and not any(hasattr(v, a) for a in attributes) for v in values)
+    return next((at for at, is_wrong in enumerate(wrong) if is_wrong), None)
+
+
 def check_example(row: Sequence[Any], feature: int, number: int) -> Example:
     """Make an `Example` of a row and check that it holds together.
 
@@ -174,13 +209,14 @@ def check_example(row: Sequence[Any], feature: int, number: int) -> Example:
         feature, number: named in the error: the `number`-th example of `feature`.
 
     Raises:
-        ValueError: the row is not an example, its tokens and activations differ in number, or its peak is no number.
+        ValueError: the row is not an example, its tokens and activations differ in number, or its peak or one of its
+            activations, ids or tokens is of another kind.
     """
     where = f"example {number} of feature {feature}"
     try:
         example = row if isinstance(row, Example) else Example(*row)
-        n_activations = len(example.activations)
-        n_tokens = len(example.tokens) or len(() if example.token_ids is None else example.token_ids)
+        n_activations, ids = len(example.activations), example.token_ids
+        n_tokens = len(example.tokens) or len(() if ids is None else ids)
     except TypeError as error:
         raise ValueError(
             f"{where} is not (max_activation, tokens, activations) but {str(row)[:80]!r}: {error}"
@@ -189,9 +225,56 @@ def check_example(row: Sequence[Any], feature: int, number: int) -> Example:
         raise ValueError(
             f"{where} has {n_tokens} tokens and {n_activations} activations; it needs one activation for each token"
         )
-    if not hasattr(example.max_activation, "__float__"):
-        raise ValueError(f"{where} has max_activation {repr(example.max_activation)[:80]}, which is not a number")
+    if ids is not None and len(ids) != n_tokens:
+        raise ValueError(f"{where} has {len(ids)} token ids for {n_tokens} tokens; give one for each token")
+    for name, value in (
+        ("max_activation", example.max_activation),
+        ("quantile", 0 if example.quantile is None else example.quantile),
+    ):
+        if not hasattr(value, "__float__"):
+            raise ValueError(f"{where} has {name} {repr(value)[:80]}, which is not a number")
+    if isinstance(example.tokens, str):
+        raise ValueError(f"{where} has tokens {repr(example.tokens)[:80]}, which is one text; give a list of them")
+    tokens = () if isinstance(example.tokens, ReadableTokens) else example.tokens
+    are_ids = bool(len(tokens)) and not isinstance(tokens[0], str)  # vocabulary ids may stand in place of pieces
+    for name, values, attributes, kind, what in (
+        ("activations", example.activations, ("__float__",), float, "a number"),
+        ("tokens", tokens, ("__index__",) if are_ids else (), int if are_ids else str, "a text like the others"),
+        ("token_ids", () if ids is None else ids, ("__index__",), int, "a whole number"),
+    ):
+        if (at := _first_other(values, attributes, kind)) is not None:
+            raise ValueError(f"{where} has {repr(values[at])[:80]} in {name} at token {at}, which is not {what}")
     return example
+
+
+def check_stats(stats: FeatureStats) -> None:
+    """Checks that what a source says of a feature is of the right kinds.
+
+    Raises:
+        ValueError: a field is not; it is named.
+    """
+
+    def is_number(value: Any) -> bool:
+        return hasattr(value, "__float__")
+
+    def are_pairs(pairs: Any) -> bool:
+        return all(isinstance(token, str) and is_number(value) for token, value in pairs)
+
+    for name in FIELDS:
+        value = getattr(stats, name)
+        try:
+            if name in ("top_logits", "bottom_logits"):
+                right = all(are_pairs(pairs) for pairs in value)
+            elif name == "peak_tokens":
+                right = are_pairs(value)
+            elif name in ("histogram", "histogram_edges", "decoder_norms"):
+                right = all(map(is_number, value))
+            else:
+                right = value is None or (isinstance(value, str) if name == "label" else is_number(value))
+        except (TypeError, ValueError):
+            right = False
+        if not right:
+            raise ValueError(f"feature {stats.feature} has {name} {repr(value)[:80]}, which is of another kind")
 
 
 class UnknownFeatureError(KeyError):

@@ -239,7 +239,11 @@ class OfflineDashboard:
         for example in examples:
             known = _ids_or_pieces(example)
             tokens = stored_tokens(example)
-            texts, chips = self._reader.read(tokens if len(tokens) else known)
+            try:
+                texts, chips = self._reader.read(tokens if len(tokens) else known)
+            except ValueError as error:
+                path = getattr(self.max_activation_examples, "path", None)
+                raise ValueError(f"feature {feature_idx}{f' in {path}' if path else ''}: {error}") from error
             values, remarks = _finite(example.activations)
             track = Track(f"feature {feature_idx}", values, color, scale=limit)
             group = bands[example.quantile].heading if example.quantile in bands else ""

@@ -9,12 +9,13 @@ import threading
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property, lru_cache
+from math import isnan
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tiny_dashboard.core.examples import Example, ExampleSource, check_example
+from tiny_dashboard.core.examples import BROKEN, Example, ExampleSource, check_example
 from tiny_dashboard.core.statistics import FeatureStats, FeatureTable
 from tiny_dashboard.core.text import TokenReader
 from tiny_dashboard.hub import load_tokenizer
@@ -66,7 +67,7 @@ class FileSource(ExampleSource):
     cheap_stats = False  # whether one file tells the statistics of many features
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+        self.path: Path = Path(path)
         self._lock = threading.Lock()
         self._kept = lru_cache(maxsize=2)(self._parse)
 
@@ -109,7 +110,11 @@ class FileSource(ExampleSource):
 
     def load(self, feature: int) -> Sequence[Example]:
         rows = [row for file in self._files_of[feature] for row in self._in(file, feature)[0]]
-        return strongest_first(rows, feature)
+        examples = strongest_first(rows, feature)
+        for number, example in enumerate(examples):
+            if len(example.activations) and all(map(isnan, example.activations)):
+                raise ValueError(f"example {number} of feature {feature} has activations that are all NaN")
+        return examples
 
     def stats(self, feature: int) -> FeatureStats | None:
         known = [self._in(file, feature)[1] for file in self._files_of.get(feature, ())]
@@ -133,7 +138,9 @@ class FileSource(ExampleSource):
     def _parse(self, file: Path) -> Mapping[int, tuple[Sequence[Sequence[Any]], FeatureStats | None]]:
         try:
             return self.parse(file)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, OSError, EOFError, zlib.error, *BROKEN) as error:
+            if isinstance(error, OSError) and error.filename:  # it is not there, or may not be read
+                raise
             raise ValueError(f"cannot read {file}: {type(error).__name__}: {error}") from error
 
 
@@ -186,7 +193,7 @@ def edges_around(centres: Sequence[float]) -> Sequence[float]:
 
 def token_ids(blob: bytes | None, where: str) -> list[int]:
     """Token ids, stored as int32; `where` is named in the error."""
-    if blob is None or len(blob) % 4:
+    if not isinstance(blob, bytes) or len(blob) % 4:
         raise ValueError(f"{where} has no token ids, or broken ones")
     return np.frombuffer(blob, "<i4").tolist()
 
@@ -198,10 +205,14 @@ def dense(positions: bytes | Sequence[int] | None, values: bytes | None, length:
     """
     if positions is None or values is None:
         return [float("nan")] * length
+    if isinstance(positions, str | int | float) or not isinstance(values, bytes):
+        raise ValueError(f"{where} has positions or activations that are no blobs: {positions!r:.40}, {values!r:.40}")
     places = np.frombuffer(positions, "<i4") if isinstance(positions, bytes) else np.asarray(positions, dtype=np.int64)
     numbers = np.frombuffer(values[: len(values) // 4 * 4], "<f4")
     if len(places) != len(numbers) or (len(places) and not 0 <= places.min() <= places.max() < length):
         raise ValueError(f"{where} has {len(numbers)} activations at {len(places)} positions of {length} tokens")
+    if len(numbers) and np.isnan(numbers).all():
+        raise ValueError(f"{where} has activations that are all NaN")
     activations = np.zeros(length, dtype=np.float32)
     activations[places] = numbers
     return activations.tolist()

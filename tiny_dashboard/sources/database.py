@@ -66,18 +66,25 @@ class Database:
             if "locked" in str(error):
                 raise TimeoutError(f"{self.path} is locked by a program that writes to it; wait, or copy it") from error
             raise ValueError(f"cannot read {self.path}: {error}") from error
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
             raise ValueError(f"cannot read {self.path}: {error}; is the file whole?") from error
 
     def distinct(self, table: str, column: str) -> list[int]:
-        """The different values of an indexed integer column, ascending; jumps from one to the next in the index."""
+        """The different values of an indexed integer column, ascending; jumps from one to the next in the index.
+
+        Raises:
+            ValueError: one is no whole number; see also `query`.
+        """
         table, column = quote(table), quote(column)
         rows = self.query(
             f"WITH RECURSIVE found(x) AS (SELECT min({column}) FROM {table} UNION ALL "
             f"SELECT (SELECT min({column}) FROM {table} WHERE {column} > x) FROM found WHERE x IS NOT NULL) "
             "SELECT x FROM found WHERE x IS NOT NULL"
         )
-        return [row[0] for row in rows]
+        found = [row[0] for row in rows]
+        if others := [value for value in found if not isinstance(value, int)]:
+            raise ValueError(f"{self.path} has {others[0]!r:.80} in {column}, which is no whole number")
+        return found
 
     def close(self) -> None:
         """Close the connection."""

@@ -23,7 +23,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tiny_dashboard.core.examples import Example, ExampleSource, SourceInfo, check_example
+from tiny_dashboard.core.examples import BROKEN, Example, ExampleSource, SourceInfo, check_example
 from tiny_dashboard.core.statistics import FIELDS, TOKENS, FeatureStats, FeatureTable, extra_column
 
 LAYOUT_KEYS = ("format", "version", "n_features", "n_examples", "features", "examples_files", "features_files")
@@ -83,7 +83,7 @@ class ParquetExamples(ExampleSource):
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+        self.path: Path = Path(path)
         try:
             meta = json.loads(self._read_text("metadata.json"))
             if meta["format"] != FORMAT or meta["version"] > VERSION:
@@ -149,6 +149,10 @@ class ParquetExamples(ExampleSource):
                 if name not in opened.schema_arrow.names:
                     return None
                 parts.append(opened.read([name]).column(0))
+        if sum(map(len, parts)) != len(self._ids_list):
+            raise ValueError(
+                f"{self.path / 'features'} has {sum(map(len, parts))} rows of {len(self._ids_list)} features"
+            )
         if name in TOKENS:
             return [TOKENS[name](value) for part in parts for value in part.to_pylist()]
         if parts and pa.types.is_string(parts[0].type):
@@ -182,13 +186,14 @@ class ParquetExamples(ExampleSource):
             yield
         except (ConnectionError, PermissionError):
             raise
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, *BROKEN) as error:
             raise ValueError(f"{what}cannot read {self.path / name}: {error}") from error
 
     def _footer(self, name: str) -> tuple[pq.FileMetaData, list[int]]:
         """A file's footer, and the first feature of each of its row groups."""
         if name not in self._footers:
             footer = self._read_footer(name)
+            _check_types(footer.schema.to_arrow_schema())
             groups = [footer.row_group(g).column(0).statistics for g in range(footer.num_row_groups)]
             self._footers[name] = footer, [group.min for group in groups]
         return self._footers[name]
@@ -230,6 +235,24 @@ def recognises(path: Path) -> bool:
 def open(path: Path, **options: Any) -> ParquetExamples:
     """Open it; see `ParquetExamples`."""
     return ParquetExamples(path, **options)
+
+
+def _check_types(schema: pa.Schema) -> None:
+    """Checks the kinds of the columns that we know; the width of a number is free."""
+    known = {one.name: one.type for one in (*EXAMPLES_SCHEMA, TOKENS_FIELD, *FEATURES_SCHEMA)}
+    for one in schema:
+        if one.name in known and _kind(one.type) not in (_kind(known[one.name]), "null"):
+            raise TypeError(f"column {one.name} is {one.type}, not {known[one.name]}")
+
+
+def _kind(type_: pa.DataType) -> str:
+    if pa.types.is_list(type_) or pa.types.is_large_list(type_):
+        return f"list of {_kind(type_.value_type)}"
+    if pa.types.is_struct(type_):
+        return f"struct of {[(one.name, _kind(one.type)) for one in type_]}"
+    is_number = pa.types.is_floating(type_) or pa.types.is_integer(type_) or pa.types.is_boolean(type_)
+    is_text = pa.types.is_string(type_) or pa.types.is_large_string(type_)
+    return "number" if is_number else "text" if is_text else str(type_)
 
 
 def _extra(schema: pa.Schema) -> Iterator[tuple[pa.Field, str]]:

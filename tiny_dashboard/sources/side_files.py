@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import csv
 import json
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -18,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from tiny_dashboard.core.examples import Example, ExampleSource
+from tiny_dashboard.core.examples import BROKEN, Example, ExampleSource
 from tiny_dashboard.core.statistics import COLUMNS, FeatureStats, FeatureTable
 from tiny_dashboard.sources.base import number_in
 from tiny_dashboard.sources.formats.neuronpedia import read_lines
@@ -96,7 +97,7 @@ def read_side_files(folder: Path, hookpoint: str | None = None) -> dict[int, Fea
         try:
             for stats in read(file):
                 side[stats.feature] = stats.over(side.get(stats.feature))
-        except (ValueError, KeyError, TypeError, EOFError, OSError, csv.Error) as error:
+        except (ValueError, EOFError, OSError, csv.Error, zlib.error, *BROKEN) as error:
             raise ValueError(f"cannot read {file}, which lies beside the examples: {error!r}") from error
     return side
 

@@ -44,9 +44,11 @@ class DelphiExamples(ExampleSource):
         self._lock = threading.Lock()
         self._kept = lru_cache(maxsize=1)(self._read)
         try:
-            config = json.loads((self.path / "config.json").read_text(encoding="utf-8"))
+            config = dict(json.loads((self.path / "config.json").read_text(encoding="utf-8")))
         except FileNotFoundError:
             config = {}
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"cannot read {self.path / 'config.json'}: {error}") from error
         model = config.get("model_name")
         self.info = SourceInfo(
             NAME,
@@ -70,7 +72,10 @@ class DelphiExamples(ExampleSource):
         for shard in self._shards:
             if "tokens" in _header(shard):
                 with safe_open(shard, "numpy") as file:
-                    return file.get_tensor("tokens")
+                    tokens = file.get_tensor("tokens")
+                if tokens.ndim != 2 or tokens.dtype.kind not in "iu":
+                    raise ValueError(f"{shard} has tokens {tokens.dtype} {tokens.shape}, not whole numbers in rows")
+                return tokens
         raise ValueError(f"{self.path} was cached without tokens; cache it again with save_tokens=True")
 
     def load(self, feature: int) -> Sequence[Example]:
@@ -124,6 +129,10 @@ class DelphiExamples(ExampleSource):
             raise ValueError(f"cannot read {self._shards[number]}: {error}") from error
         order = np.argsort(locations[:, 2], kind="stable")
         ids, counts = np.unique(locations[:, 2], return_counts=True)
+        if len(values) != len(locations) or np.isnan(values).any():
+            raise ValueError(
+                f"{self._shards[number]} has {len(values)} activations for {len(locations)} places, or NaN"
+            )
         ids = ids.astype(np.int64) + self._starts[number]
         return ids, np.cumsum(counts), locations[order].astype(np.int64), values[order].astype(np.float32)
 

@@ -96,9 +96,12 @@ def recognises(path: Path) -> bool:
     """Whether it is a pickle: inside a zip archive, as torch writes it, or bare."""
     if not path.is_file():
         return False
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            return any(name.endswith("/data.pkl") for name in archive.namelist())
+    try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                return any(name.endswith("/data.pkl") for name in archive.namelist())
+    except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError):
+        return False
     with path.open("rb") as file:
         start = file.read(2)
     return len(start) == 2 and start[0] == 0x80 and 2 <= start[1] <= 5  # the PROTO opcode and its version
