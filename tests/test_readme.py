@@ -1,4 +1,4 @@
-"""The README is true: its examples run as written, and it names what there is."""
+"""README and docs are true: their examples run as written, and they name what there is."""
 
 import re
 from pathlib import Path
@@ -8,8 +8,12 @@ import pytest
 
 from tiny_dashboard import open_examples
 
-README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = {
+    page.relative_to(ROOT): page.read_text(encoding="utf-8") for page in (ROOT / "README.md", *ROOT.glob("docs/*.md"))
+}
+BLOCKS = re.findall(r"```python\n(.*?)```", "".join(PAGES.values()), re.DOTALL)
 
 
 def run(block: str) -> dict:
@@ -103,9 +107,19 @@ def test_every_command_is_named():
         assert f"tiny-dashboard {name} " in README, name
 
 
-@pytest.mark.parametrize(
-    "path", re.findall(r"`((?:tiny_dashboard|scripts|docs)/[\w/.]+)`|\]\((docs/[\w.-]+)\)", README)
-)
-def test_every_file_it_names_is_there(path):
-    name = next(filter(None, path))
-    assert (Path(__file__).parent.parent / name).exists(), name
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_every_file_that_a_page_names_is_there(page):
+    """Files in backquotes by their path in the repository, links from where they stand."""
+    named = re.findall(r"`((?:tiny_dashboard|scripts|docs)/[\w/.]+)`", PAGES[page])
+    linked = re.findall(r"\]\(([\w./-]+)(?:#[\w-]+)?\)", PAGES[page])
+    assert [name for name in named if not (ROOT / name).exists()] == []
+    assert [name for name in linked if not (ROOT / page.parent / name).exists()] == []
+
+
+def test_every_format_and_family_is_named():
+    from tiny_dashboard.dictionaries import FAMILIES
+    from tiny_dashboard.sources import known_formats
+
+    for page, names in (("formats", [*known_formats()]), ("families", [module.NAME for module in FAMILIES])):
+        rows = re.findall(r"^\| ([\w -]+?) \|", PAGES[Path(f"docs/{page}.md")], re.MULTILINE)
+        assert {*names} == {*rows} - {"format", "family"}
