@@ -53,6 +53,7 @@ def test_a_label_is_shown_at_once_in_every_view(dataset, tmp_path):
     assert label_row(other, 2)["label"] == "old 2" and label_row(other, 2)["label_score"] == 0.6
     dashboard.label(1, "hedging", source="a/model", score=0.875, n_judgements=20, author="")
     assert [row["feature"] for row in other.table.find("score>0.8")["features"]] == [1]
+    assert [column.name for column in other.table.known_columns()][:2] == ["label", "label_score"]
     assert "0.88" in other.card(other.stats(1)) and "a/model" in other.card(other.stats(1))
     site = export_site(other, tmp_path / "site")
     assert "label_score" not in (site / "index.html").read_text()  # the data file has it, packed

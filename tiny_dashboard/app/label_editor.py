@@ -15,7 +15,6 @@ import gradio as gr
 
 from tiny_dashboard.app.api import Endpoints
 from tiny_dashboard.app.components import explain, note
-from tiny_dashboard.app.offline_tab import OfflineTab
 from tiny_dashboard.app.served import json_data, whole_number
 from tiny_dashboard.explain.explaining import Explainer
 from tiny_dashboard.explain.requests import LanguageModel
@@ -107,9 +106,12 @@ class LabelEditor:
         writers = Writers(authors)
         return cls(asked, writers, llm, url) if writers.possible else None
 
+    def place_button(self) -> None:
+        """Make the button that opens it."""
+        self.start = gr.Button("label", elem_id="td-label-button", min_width=60, scale=0)
+
     def place(self) -> None:
-        """Make the components, in the column of the card; nothing is seen of them but a button."""
-        self.start = gr.Button("label", elem_id="td-label-button", min_width=60, scale=0, size="sm")
+        """Make its fields, which are not seen until then."""
         with gr.Column(elem_id="td-label-editor", elem_classes="td-hidden"):
             self.feature, self.before, self.noted = (gr.Textbox(visible="hidden") for _ in range(3))
             with gr.Row():
@@ -117,16 +119,16 @@ class LabelEditor:
                 self.note = gr.Textbox(label="Note", lines=1, max_lines=8, scale=3, elem_id="td-note")
             with gr.Row():
                 self.save = gr.Button("Save", variant="primary", min_width=80, scale=0)
-                self.ask = gr.Button("Explain this feature", min_width=80, scale=0, visible=self._llm is not None)
-                self.download = gr.Button("Download labels", min_width=80, scale=0)
+                self.ask = gr.Button("Explain this feature", min_width=190, scale=0, visible=self._llm is not None)
+                self.download = gr.Button("Download labels", min_width=160, scale=0)
                 self.close = gr.Button("Close", min_width=80, scale=0)
                 if self._writers.sign_in:
                     gr.LoginButton(min_width=80, scale=0)
             self.said = gr.HTML(padding=False, elem_id="td-label-said")
         self.file = gr.Textbox(visible="hidden")
 
-    def connect(self, off: OfflineTab) -> None:
-        """Let the components act on the tab that they stand in."""
+    def connect(self, off: Any) -> None:
+        """Let the components act on the `OfflineTab` that they stand in."""
         self._show = off.show
         texts = [self.name, self.note]
         opened = self.start.click(None, off.feature, [self.feature, *texts], js=_OPEN)

@@ -56,8 +56,7 @@ def build_app(
         online: what the online tab runs; a function or a `Loading` is called in the background, so that the app is
             there before its models are.
         title, description: the heading and the line under it, as plain text.
-        feature: the feature shown first; None takes the first there is.
-        text: what stands in the online tab at first.
+        feature, text: what the tabs show at first; None takes the first feature there is.
         window_size, max_examples: of an `offline` that is not there yet.
         max_text, max_new_tokens: limits of one request: characters of text, generated tokens.
         label_authors: Hub accounts that may write labels when signed in, or "anyone"; None: this machine's browser.
@@ -78,7 +77,8 @@ def build_app(
         with gr.Tabs(selected="online" if offline is None and online is not None else "offline") as tabs:
             with gr.Tab("Offline · examples", id="offline"):
                 if offline is not None:
-                    off = _offline_tab(asked, editor, feature, online is not None, window_size, max_examples)
+                    sizes: Any = {"window_size": window_size, "max_examples": max_examples}
+                    off = OfflineTab(asked, feature, has_online=online is not None, editor=editor, **sizes)
                 else:
                     gr.HTML(note("no examples are configured: start with --examples SRC"))
             with gr.Tab("Online · your text", id="online", elem_id="td-go-online"):
@@ -113,16 +113,6 @@ def _wire(
     if off is not None and on is not None:
         _connect(off, on, asked, tabs)
     tabs.change(None, None, None, js=url_js())
-
-
-def _offline_tab(
-    asked: Endpoints, editor: LabelEditor | None, feature: int | None, has_online: bool, window: int, number: int
-) -> OfflineTab:
-    place: Any = {"under_card": editor.place} if editor else {}
-    off = OfflineTab(asked, feature, window_size=window, max_examples=number, has_online=has_online, **place)
-    if editor:
-        editor.connect(off)
-    return off
 
 
 def _head(asked: Endpoints, has_offline: bool, title: str, description: str) -> str:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import random
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
@@ -17,6 +17,9 @@ from tiny_dashboard.app.served import MAX_EXAMPLES, bounded, json_data, whole_nu
 from tiny_dashboard.core.card import Near, no_examples
 from tiny_dashboard.core.examples import Example
 from tiny_dashboard.core.highlight import COLORS
+
+if TYPE_CHECKING:
+    from tiny_dashboard.app.label_editor import LabelEditor
 
 _URL = {"feature": "", "examples": "30", "window": "50", "scale": "feature", "mask": ""}  # and what is usual
 AT_ONCE = 2**26  # numbers of a dictionary, at most, whose nearest features are shown without being asked for
@@ -31,7 +34,7 @@ class OfflineTab:
         start: the feature shown first; None takes the first there is.
         window_size, max_examples: what the sliders stand at.
         has_online: offer to try an example in the online tab.
-        under_card: makes what stands there.
+        editor: of labels: makes its button and its fields, and acts on the tab.
     """
 
     def __init__(
@@ -42,7 +45,7 @@ class OfflineTab:
         window_size: int = 50,
         max_examples: int = 30,
         has_online: bool = False,
-        under_card: Callable[[], None] = lambda: None,
+        editor: LabelEditor | None = None,
     ) -> None:
         self._ask = endpoints
         self._usual = _URL | {"examples": str(max_examples), "window": str(window_size)}
@@ -50,15 +53,18 @@ class OfflineTab:
             with gr.Column(elem_classes="td-side", min_width=0):
                 self.table = list_view(self.find, self.cloud, elem_id="td-table")
             with gr.Column(elem_classes="td-main", min_width=0):
-                self._toolbar(start)
+                self._toolbar(start, editor)
                 self.card = token_view(elem_id="td-card")
-                under_card()
+                if editor is not None:
+                    editor.place()
                 live = "td-live" if has_online else ""
                 self.view = token_view(elem_id="td-examples", elem_classes=live, min_height=400)
                 self._display(window_size, max_examples)
         self._wire()
+        if editor is not None:
+            editor.connect(self)
 
-    def _toolbar(self, start: int | None) -> None:
+    def _toolbar(self, start: int | None, editor: LabelEditor | None) -> None:
         with gr.Row(elem_classes="td-toolbar"):
             self.previous = gr.Button("‹", elem_id="td-previous", min_width=40, scale=0)
             self.feature = gr.Textbox(
@@ -73,6 +79,8 @@ class OfflineTab:
             self.following = gr.Button("›", elem_id="td-next", min_width=40, scale=0)
             self.anywhere = gr.Button("random", elem_id="td-random", min_width=80, scale=0)
             gr.Button("list", elem_id="td-list-button", min_width=60, scale=0)
+            if editor is not None:
+                editor.place_button()
 
     def _display(self, window_size: int, max_examples: int) -> None:
         with gr.Accordion("Display", open=False), gr.Row():

@@ -150,7 +150,9 @@ class FeatureTable:
         self, ids: Sequence[int], read: Callable[[str], Any] = lambda name: None, extra: Iterable[Column] = ()
     ) -> None:
         self.ids = np.array(ids, dtype=np.int64)
-        self.columns = (*COLUMNS, *extra)
+        extra = tuple(extra)
+        scores = tuple(column for column in extra if column.name == "label_score")  # it belongs to the label
+        self.columns = (COLUMNS[0], *scores, *COLUMNS[1:], *(column for column in extra if column not in scores))
         self._read, self._kept = read, dict[str, np.ndarray]()
         self._lowered, self._orders = dict[str, list[str]](), dict[tuple[str, str, bool], np.ndarray]()
 
