@@ -28,7 +28,7 @@ class Column:
         name: of the field of `FeatureStats`, or of the entry in its `extra`.
         title: over the column.
         says: what it means, in words.
-        kind: "number", "percent" (of a fraction) or "text".
+        kind: "number", "count", "percent" (of a fraction) or "text".
     """
 
     name: str
@@ -42,6 +42,8 @@ class Column:
             return str(value or "")
         if math.isnan(value):
             return ""
+        if self.kind == "count":
+            return f"{value:,.0f}"
         return f"{100 * value:.3g}%" if self.kind == "percent" else format_number(value)
 
 
@@ -56,6 +58,7 @@ COLUMNS = (
 )
 LABEL_COLUMNS = (
     Column("label_score", "score", "how well the label foretells where the feature fires: 0.5 by chance, 1 perfect"),
+    Column("label_judgements", "judgements", "number of texts that the label's score was taken over", "count"),
     Column("label_source", "label by", "who named it: a person, or a language model", "text"),
     Column("note", "note", "what people wrote of it", "text"),
 )
@@ -132,7 +135,7 @@ def with_label(name: str, before: Any, told: Mapping[str, Any]) -> Any:
 def extra_column(name: str, is_text: bool) -> Column:
     """The column of a statistic that is none of `COLUMNS`."""
     kind = "text" if is_text else "number"
-    ours = next((c for c in LABEL_COLUMNS if (c.name, c.kind) == (name, kind)), None)
+    ours = next((c for c in LABEL_COLUMNS if c.name == name and (c.kind == "text") == is_text), None)
     return ours or Column(name, name.replace("_", " "), "as its source has it", kind)
 
 

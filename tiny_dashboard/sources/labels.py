@@ -151,7 +151,7 @@ class LabelStore:
         return list(newest.values())[::-1]
 
     def known(self) -> Mapping[int, dict[str, Any]]:
-        """What is shown of each feature: `label`, `label_source`, `label_score`, `note`, those that there are.
+        """What is shown of each feature: `label`, and the names of `LABEL_COLUMNS`, those that there are.
 
         A person's label goes before a model's, a new one before an old one.
         """
@@ -162,7 +162,8 @@ class LabelStore:
                 for label in sorted(self.last(), key=lambda one: (one.source == PERSON, _time(one))):
                     told = known.setdefault(label.feature, {})
                     if label.label:
-                        told |= {"label": label.label, "label_source": label.by, "label_score": label.score}
+                        told |= {"label": label.label, "label_source": label.by}
+                        told |= {"label_score": label.score, "label_judgements": label.n_judgements}
                     if label.note:
                         told["note"] = label.note
                 self._known = version, {feature: told for feature, told in known.items() if told}

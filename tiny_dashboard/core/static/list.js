@@ -12,7 +12,7 @@ function tinyDashboardList(host, ask, open) {
     return node;
   };
   const number = (v) => (Math.abs(v) >= 0.1 && Math.abs(v) < 1000 ? v.toFixed(2) : String(Number(v.toPrecision(3))));
-  const cell = (kind, v) => (v === null || v === undefined ? "" : kind === "text" ? v : kind !== "percent" ? number(v)
+  const cell = (kind, v) => (v === null || v === undefined ? "" : kind === "text" ? v : kind === "count" ? String(v) : kind !== "percent" ? number(v)
     : v >= 1e-4 ? `${(100 * v).toFixed(2)}%` : v === 0 ? "0%" : `${Number((100 * v).toPrecision(1))}%`);
   const short = ({ name, title }) => SHORT[name] ?? title;
 
