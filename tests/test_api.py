@@ -408,3 +408,15 @@ def test_models_that_are_loading_are_waited_for(from_dict):
 def test_the_longest_text_is_refused_before_the_models_are_there():
     with pytest.raises(ValueError, match="at most 10 are analysed at once"):
         Endpoints(None, Future(), max_text=10).encode("x" * 11)
+
+
+def test_clients_are_told_names_and_not_paths():
+    from tiny_dashboard.app.components import explain
+
+    for said, told in {
+        "cannot read /srv/secret/data/x.db: broken": "cannot read x.db: broken",
+        "feature 3 in '/srv/a/out' has 3/4": "feature 3 in 'out' has 3/4",
+        r"cannot read C:\Users\me\x.db": "cannot read x.db",
+        "see https://huggingface.co/a/b/c or </s>": "see https://huggingface.co/a/b/c or </s>",
+    }.items():
+        assert explain(ValueError(said)) == told

@@ -287,7 +287,9 @@ def test_the_scale_of_a_feature_is_that_of_all_its_examples(bundle):
     assert passages[0].tracks[0].scale == pytest.approx(top)
 
 
-@pytest.mark.parametrize("scale", [0, -1, "0", "-2", "loud", "", "nan", "inf", "1e999", math.inf, NAN, None, True, [1]])
+@pytest.mark.parametrize(
+    "scale", [0, -1, "0", "-2", "loud", "", "nan", "inf", "1e999", 10**400, math.inf, NAN, None, True, [1]]
+)
 def test_what_is_no_scale(scale):
     with pytest.raises(ValueError, match="the scale is .*; give a number above 0, or one of 'example', 'feature'"):
         offline().fragment(3, scale=scale)

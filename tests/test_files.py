@@ -12,7 +12,7 @@ import torch
 
 from tests.helpers.collect_fixtures import OPTIONS, collect, files, make_all, make_corpus
 from tiny_dashboard.collect import merge
-from tiny_dashboard.core.files import own_folder, whole_folder, working_folder
+from tiny_dashboard.core.files import own_folder, whole_folder, working_folder, write_text
 
 torch.set_num_threads(1)
 BESIDE = ["old", "tmp", "state.old", "state.tmp", "merging", "merging.old", "merging.tmp", "partial-1"]
@@ -85,3 +85,18 @@ def test_of_two_at_once_one_wins(setup, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["expected", "merged", "s0", "s1"]
     with own_folder(tmp_path / "out.state"), pytest.raises(FileExistsError, match="another process is at work"):
         collect(setup, corpus, tmp_path / "out", **OPTIONS)
+
+
+def test_a_full_disk_names_the_file(tmp_path):
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10, hard))
+        with pytest.raises(OSError, match="report.html"):
+            write_text(tmp_path / "report.html", "x" * 100_000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, before)
+    assert not list(tmp_path.iterdir())

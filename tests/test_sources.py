@@ -3,6 +3,7 @@
 import collections
 import json
 import pickle
+import shutil
 import sqlite3
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -338,6 +339,21 @@ def test_damaged_parquet_fails_for_its_features_only(tmp_path, monkeypatch):
         with pytest.raises(ValueError, match=r"feature 3: cannot read .*00000\.parquet"):
             source[3]
         assert list(source[20]) == make_examples(20)
+
+
+def test_a_dataset_that_is_written_anew_while_it_is_open(tmp_path):
+    rows = {n: [Example(1.0, ["a"], [1.0])] for n in (0, 5)}
+    write_dataset(tmp_path / "out", rows.items(), [], {})
+    source = open_examples(tmp_path / "out")
+    assert len(source[0]) == 1
+    shutil.rmtree(tmp_path / "out")
+    for again in (False, True):
+        if again:
+            write_dataset(tmp_path / "out", [(0, [Example(2.0, ["b"], [2.0])])], [], {})
+        for look in (lambda: source[0], lambda: source[5], lambda: source.table().raw("density")):
+            with pytest.raises(ValueError, match="out was written anew, or removed, since it was opened"):
+                look()
+    assert open_examples(tmp_path / "out")[0][0].max_activation == 2.0
 
 
 def test_damaged_statistics_are_named(tmp_path):

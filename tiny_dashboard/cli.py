@@ -139,7 +139,12 @@ def launch(
     from tiny_dashboard.app.launch import launch as open_app
 
     options: dict[str, Any] = {"server_name": host, "server_port": port, "share": share, "mcp_server": mcp}
-    open_app(settings, **{name: value for name, value in options.items() if value})
+    try:
+        open_app(settings, **{name: value for name, value in options.items() if value})
+    except OSError as error:
+        if port is None or "server_port" not in str(error):
+            raise
+        raise OSError(f"port {port} is in use, or not allowed; give another with --port") from error
 
 
 @cli.command()

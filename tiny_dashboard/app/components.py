@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import warnings
 from collections.abc import Callable, Mapping
 from functools import partial, wraps
@@ -154,11 +155,23 @@ def note(text: str, kind: str = "empty") -> Html:
 
 
 def explain(error: Exception) -> str:
-    """An error in words for the person who asked; what is not theirs to mend is logged whole."""
-    if isinstance(error, (ValueError, LookupError, OSError)):
-        return str(error)
-    logging.getLogger(__name__).error("a request failed", exc_info=error)
-    return f"{type(error).__name__}: {error}"
+    """An error in words for the person who asked; what is not theirs to mend is logged whole.
+
+    A file is called by its name alone: where it lies on the server is the log's business.
+    """
+    log = logging.getLogger(__name__)
+    if not isinstance(error, (ValueError, LookupError, OSError)):
+        log.error("a request failed", exc_info=error)
+        return _without_folders(f"{type(error).__name__}: {error}")
+    told = _without_folders(str(error))
+    if told != str(error):
+        log.warning("%s", error)
+    return told
+
+
+def _without_folders(text: str) -> str:
+    """A text in which absolute paths are the last names of these; addresses of the web stay."""
+    return re.sub(r"(?<![\w.:/\\])(?:[A-Za-z]:)?(?:[/\\][^/\\\s'\",;:]+)+[/\\](?=[^/\\\s'\",;:])", "", text)
 
 
 def endpoint(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -152,7 +152,8 @@ class OfflineTab:
                 view = note(no_examples(index, offline.stats(index)))
             return str(index), self._card(index, [example for example, _ in rows]), view
         except Exception as error:
-            return str(feature)[:40], "", note(explain(error), "error")
+            typed = str(feature)[:40].encode("utf-8", "replace").decode()  # a browser cannot be sent half a character
+            return typed, "", note(explain(error), "error")
 
     def _card(self, feature: int, examples: Sequence[Example], *, ask: bool = False) -> str:
         decoder, offline = self._ask.decoder, self._ask.offline

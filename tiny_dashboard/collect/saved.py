@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tiny_dashboard.collect.state import State
+from tiny_dashboard.core.files import named
 
 FORMAT, VERSION = "tiny-dashboard collection", 3
 DECODER_FILE = "decoder.jsonl"  # beside the parts: what the decoder says, where this state carries it
@@ -39,12 +40,13 @@ def write_state(folder: Path, parts: Iterable[State], meta: dict[str, Any], line
         except SafetensorError as error:
             raise OSError(f"{file} cannot be written: {error}") from error
     about = {"format": FORMAT, "version": VERSION, **meta}
-    (folder / "meta.json").write_text(json.dumps(about, ensure_ascii=False), encoding="utf-8")
-    with (folder / DECODER_FILE).open("w", encoding="utf-8") as stream:
-        stream.writelines(lines)
-    for path in folder.iterdir():
-        with path.open("rb") as written:
-            os.fsync(written.fileno())
+    with named(folder):
+        (folder / "meta.json").write_text(json.dumps(about, ensure_ascii=False), encoding="utf-8")
+        with (folder / DECODER_FILE).open("w", encoding="utf-8") as stream:
+            stream.writelines(lines)
+        for path in folder.iterdir():
+            with path.open("rb") as written:
+                os.fsync(written.fileno())
 
 
 def load_meta(folder: Path) -> dict[str, Any]:

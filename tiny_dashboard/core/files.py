@@ -24,13 +24,23 @@ def write_text(path: str | Path, text: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{token_hex(8)}.partial")
     try:
-        with partial.open("x", encoding="utf-8", newline="") as file:
+        with named(path), partial.open("x", encoding="utf-8", newline="") as file:
             file.write(text)
         partial.replace(path)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
     return path
+
+
+@contextmanager
+def named(path: Path) -> Iterator[None]:
+    """Errors of the disk, which does not say what could not be written when it is full."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
 
 
 def check_is_new(folder: Path) -> None:

@@ -279,11 +279,11 @@ def scale_limit(scale: Any, words: Sequence[str]) -> float | None:
         return None
     try:
         limit = float("nan") if isinstance(scale, bool) else float(scale)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         limit = float("nan")
     if not 0 < limit < float("inf"):
         known = ", ".join(repr(word) if word else "empty" for word in words)
-        raise ValueError(f"the scale is {scale!r}; give a number above 0, or one of {known}")
+        raise ValueError(f"the scale is {show_value(scale)}; give a number above 0, or one of {known}")
     return limit
 
 

@@ -100,6 +100,7 @@ class ParquetExamples(ExampleSource):
         known |= {"models": meta.get("models") or (), "tokenizer": self._resolve(meta.get("tokenizer"))}
         extra = {k: v for k, v in meta.items() if k not in known and k not in LAYOUT_KEYS}
         self.info = SourceInfo(NAME, **known, extra=extra)
+        self._stamp = self._written()
         self._footers: dict[str, tuple[pq.FileMetaData, list[int]]] = {}
         # Neighbours are looked at next.
         self._group = lru_cache(maxsize=8)(self._read_group)
@@ -181,7 +182,13 @@ class ParquetExamples(ExampleSource):
 
     @contextmanager
     def _named(self, name: str, what: str = "") -> Iterator[None]:
-        """Errors of a damaged file, with its name."""
+        """Errors of a damaged file, with its name; and of a dataset that is another one by now."""
+        try:
+            is_another = self._written() != self._stamp
+        except OSError:
+            is_another = True
+        if is_another:
+            raise ValueError(f"{what}{self.path} was written anew, or removed, since it was opened; open it again")
         try:
             yield
         except (ConnectionError, PermissionError):
@@ -203,6 +210,11 @@ class ParquetExamples(ExampleSource):
     def folder(self) -> Path:
         """The folder with the whole dataset."""
         return self.path
+
+    def _written(self) -> Any:
+        """What is another one once the dataset is written anew."""
+        stat = (self.path / "metadata.json").stat()
+        return stat.st_ino, stat.st_mtime_ns, stat.st_size
 
     def _read_text(self, name: str) -> str:
         return (self.path / name).read_text(encoding="utf-8")

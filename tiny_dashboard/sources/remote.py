@@ -69,6 +69,9 @@ class HubExamples(ParquetExamples):
         with errors_in_words(self.dataset):
             return Path(snapshot_download(self.dataset, repo_type="dataset", revision=self.commit))
 
+    def _written(self) -> str:
+        return self.commit
+
     def _read_footer(self, name: str) -> pq.FileMetaData:
         size, footer = self._sizes[name]
         start = max(size - max(footer, _FOOTER_READ), 0)
