@@ -23,8 +23,9 @@ from tiny_dashboard import (
     OnlineFeatureCentricDashboard,
 )
 from tiny_dashboard.app.api import Endpoints
-from tiny_dashboard.app.served import MAX_EXAMPLES, MAX_FEATURES, MAX_TOP, bounded, whole_number
+from tiny_dashboard.app.served import MAX_EXAMPLES, MAX_TOP, bounded, whole_number
 from tiny_dashboard.core.statistics import COLUMNS, PAGE
+from tiny_dashboard.dashboards.question import MAX_FEATURES
 
 TEXT = "The quick brown fox"
 MAX_TEXT = 5000

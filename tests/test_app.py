@@ -107,7 +107,7 @@ def test_save_html_gives_a_page_that_stands_alone(visit, visits, rich, tmp_path)
     analyze(page, f"The quick {PWN}")
     expect(page.locator(f"{ANALYSIS} .td-p")).to_be_visible()
     page.get_by_role("button", name="More").click()
-    highlight = page.locator("#td-highlight textarea").input_value()
+    highlight = page.locator("#td-highlight textarea").get_attribute("placeholder").removeprefix("auto: ")
     online = saved(page, page.get_by_role("button", name="Save HTML").locator("visible=true"))
     assert online.suggested_filename == f"text-{highlight}.html"
     online.save_as(tmp_path / "online.html")
@@ -122,6 +122,9 @@ def test_save_html_gives_a_page_that_stands_alone(visit, visits, rich, tmp_path)
     assert alone.evaluate("getComputedStyle(document.querySelector('.td-x')).display") == "grid"
     alone.goto((tmp_path / "online.html").as_uri())
     expect(alone.locator(".td-p")).to_have_text(f"<s>The quick {PWN}")
+    assert alone.title() == f"feature {highlight} · The quick {PWN}"
+    expect(alone.locator("h3").first).to_have_text(alone.title())
+    expect(alone.locator("h3 + p").first).to_contain_text("layer 1")
     # Only our own script may run there.
     alone.evaluate("document.body.insertAdjacentHTML('beforeend', '<img src=x onerror=\"window.late=1\">')")
     alone.wait_for_timeout(100)
@@ -178,8 +181,8 @@ def test_text_can_be_read_in_light_and_dark(visit, rich, scheme):
     analyze(page, "The quick brown fox")
     expect(page.locator(f"{ANALYSIS} .td-p")).to_be_visible()
     page.get_by_role("button", name="More").click()
-    page.get_by_role("button", name="Steer").click()
-    expect(page.get_by_label("Strength")).to_be_visible()
+    page.get_by_role("button", name="Answer and steer").click()
+    expect(page.get_by_label("number input for Strength")).to_be_visible()
     tokens(page).nth(2).hover()
     expect(page.locator(".td-tip")).to_be_visible()
     assert low_contrasts(page) == []
@@ -204,7 +207,7 @@ def test_a_phone_needs_no_sideways_scrolling(visit, tab, rich):
         page.get_by_role("button", name="paragraphs").click()
     else:
         page.get_by_role("button", name="More").click()
-        page.get_by_role("button", name="Steer").click()
+        page.get_by_role("button", name="Answer and steer").click()
     assert page.evaluate(wide) <= 0
     hidden = page.evaluate(
         "[...document.querySelectorAll('button, input, textarea, select')].filter(e => e.checkVisibility())"
@@ -220,13 +223,12 @@ def test_what_belongs_together_stands_in_line(visit, width):
     page = visit("?tab=online&text=fox", viewport={"width": width, "height": 800})
     expect(page.locator(f"{ANALYSIS} .td-p")).to_be_visible()
     page.get_by_role("button", name="More").click()
-    page.get_by_role("button", name="Steer").click()
+    page.get_by_role("button", name="Answer and steer").click()
     box = lambda place: place.bounding_box()  # noqa: E731
     middle = lambda place: box(place)["y"] + box(place)["height"] / 2  # noqa: E731
-    buttons = [page.get_by_role("button", name=name) for name in ("Analyze", "Generate", "Stop")]
+    buttons = [page.get_by_role("button", name=name) for name in ("Analyze", "Generate")]
     assert len({(box(b)["y"], box(b)["height"]) for b in buttons}) == 1
-    feature = page.get_by_role("textbox", name="Feature added while generating")
-    pairs = [(feature, page.get_by_label("Strength")), (page.get_by_label("Tooltip"), page.get_by_label("Max act"))]
+    pairs = [(page.get_by_label("Tooltip"), page.get_by_label("Max act"))]
     if width > 400:  # else they stand below each other
         chat = page.get_by_role("checkbox", name="chat formatting").locator("xpath=..")
         assert abs(middle(chat) - middle(buttons[0])) <= 2
@@ -270,7 +272,7 @@ def test_two_people_never_see_each_others_state(visit):
         last = tokens(page).count() - 1
         word = tokens(page).last.text_content().strip()
         tokens(page).last.click()
-        expect(page.locator(f"{TOP} .td-bar, {TOP} .td-note").first).to_contain_text(f"at token {last} “{word}”")
+        expect(page.locator(f"{TOP} .td-bar")).to_contain_text(re.compile(f"token {last} ␣?{word}"))
     one.get_by_role("tab", name="Offline").click()
     two.get_by_role("tab", name="Offline").click()
     show_feature(one, 7)
@@ -312,7 +314,7 @@ def test_hostile_text_is_inert_in_the_bundle(visit):
     tokens(page).last.hover()
     expect(page.locator(".td-tip code")).to_have_text(PWN.replace(" ", "␣"))
     tokens(page).last.click()
-    expect(page.locator(f"{TOP} .td-bar, {TOP} .td-note").first).to_contain_text("<img src=x onerror")
+    expect(page.locator(f"{TOP} .td-bar")).to_contain_text("<img␣src=x␣onerror")
 
 
 @pytest.fixture(scope="module")
@@ -377,14 +379,14 @@ def test_a_dashboard_of_functions_in_the_app(visit_hostile):
     page = visit_hostile("?tab=online")
     expect(page.locator(".td-note", has_text="computes chosen features")).to_be_visible()
     analyze(page, "the quick fox")
-    expect(page.locator(f"{ANALYSIS} .td-error")).to_contain_text("no feature is named")
+    expect(page.locator("#td-highlight .td-wrong")).to_contain_text("no feature is named")
     page.locator("#td-highlight textarea").fill("3")
     analyze(page, "the quick fox")
     expect(page.locator(f"{ANALYSIS} .td-p")).to_have_text("the quick fox")
     analyze(page, "raise it")
-    expect(page.locator(f"{ANALYSIS} .td-error")).to_have_text(f"RuntimeError: no {PWN}")
+    expect(page.locator("#td-text .td-wrong")).to_have_text(f"RuntimeError: no {PWN}")
     analyze(page, "too short")
-    expect(page.locator(f"{ANALYSIS} .td-error")).to_contain_text("rows for")
+    expect(page.locator("#td-text .td-wrong")).to_contain_text("rows for")
     tokens_click = page.locator(f"{ANALYSIS} .td-p i")
     analyze(page, "the quick fox")
     expect(page.locator(f"{ANALYSIS} .td-p")).to_be_visible()
@@ -396,11 +398,11 @@ def test_a_dashboard_of_functions_in_the_app(visit_hostile):
     page.get_by_role("button", name="More").click()
     expect(page.get_by_label("Leave out special tokens")).to_be_visible()
     expect(page.get_by_label("number input for Temperature")).to_be_hidden()
-    expect(page.get_by_role("button", name="Steer")).to_be_hidden()
+    expect(page.get_by_role("button", name="Answer and steer")).to_be_hidden()
     page.get_by_role("tab", name="Offline").click()
     rows(page).first.hover()
     rows(page).first.locator(".td-try").click()
-    expect(page.locator(f"{ANALYSIS} .td-error")).to_contain_text("not in the tokenizer's vocabulary")
+    expect(page.locator("#td-text .td-wrong")).to_contain_text("not in the tokenizer's vocabulary")
 
 
 def test_hostile_examples_through_the_api(hostile_url):
@@ -435,21 +437,21 @@ def test_an_online_tab_without_examples(browser, bundle):
         page = visit("?text=The+quick+brown+fox")
         listed = page.locator(f"{TOP} .td-f")
         # There is nothing to open: a feature's number highlights it too.
-        for row, button in ((listed.nth(3), "highlight"), (listed.nth(2), re.compile(r"^\d+$"))):
-            feature = row.locator("button").first.text_content()
-            row.get_by_role("button", name=button).click()
+        for row, button in ((listed.nth(3), ".td-dot"), (listed.nth(2), ".td-n")):
+            feature = row.locator(".td-n").text_content()
+            row.locator(button).click()
             expect(page.locator("#td-highlight textarea")).to_have_value(feature)
             expect(page.locator(f"{ANALYSIS} .td-legend")).to_contain_text(f"feature {feature}")
             wait_for_query(page, highlight=feature)
         # Nor is a maximum known, that a strength could be a multiple of.
-        page.get_by_role("button", name="More").click()
+        page.get_by_role("button", name="Answer and steer").click()
         page.get_by_label("number input for New tokens").fill("3")
-        page.get_by_role("button", name="Steer").click()
-        page.get_by_role("textbox", name="Feature added while generating").fill("3")
-        page.get_by_label("Strength").fill("5")
-        expect(page.locator("label", has_text="Strength")).to_contain_text("an activation: its maximum is not known")
+        page.get_by_label("Steer with features, added as it answers").fill("3")
+        page.get_by_label("Steer with features, added as it answers").press("Tab")
+        expect(page.locator("#td-strength")).to_contain_text("an activation: its maximum is not known")
+        page.get_by_label("number input for Strength").fill("5")
         page.get_by_role("button", name="Generate").click()
-        expect(page.get_by_label("Response, feature 3 at 5.00")).to_be_visible()
+        expect(page.locator(f"{ANALYSIS} h3")).to_have_text("with feature 3 at 5.00")
         # Where nothing fires there is still a text.
         page.locator("#td-highlight textarea").fill("")
         analyze(page, "<s>")
@@ -472,7 +474,7 @@ def test_only_online_opens_online_and_says_why_models_do_not_load(browser):
         expect(page.get_by_role("tab", name="Online")).to_have_attribute("aria-selected", "true")
         expect(page.locator(".td-error")).to_contain_text(f"the models did not load: no weights in {PWN}")
         analyze(page, "fox")
-        expect(page.locator(f"{ANALYSIS} .td-error")).to_contain_text("the models did not load")
+        expect(page.locator("#td-text .td-wrong")).to_contain_text("the models did not load")
         page.get_by_role("tab", name="Offline").click()
         expect(page.locator(".td-note", has_text="no examples are configured: start with --examples")).to_be_visible()
         visit.check_and_close()

@@ -332,14 +332,13 @@ def test_the_address_of_an_analysis(visit):
     page.locator(".color-picker input").press("Enter")
     analyze(page, 'hello<eot>hi & "you" #1 +2')
     expect(page.locator(f"{ANALYSIS} .td-p")).to_contain_text("<|user|>hello")
-    highlight = page.locator("#td-highlight textarea").input_value()
-    assert highlight
-    wait_for_query(page, tab="online", chat="true", tooltip="3, 5-7", max_act="auto", highlight=highlight)
+    highlight = page.locator("#td-highlight textarea").get_attribute("placeholder").removeprefix("auto: ")
+    wait_for_query(page, tab="online", chat="true", tooltip="3, 5-7", max_act="auto", highlight=None)
     wait_for_query(page, leave_out="true", split="true", color1="#00aa00", color2=None, mask=None)
     other = visit(page.url)
     expect(other.locator(f"{ANALYSIS} .td-p")).to_have_text('<|user|>hello</s><|assistant|>hi & "you" #1 +2')
     expect(other.locator("#td-text textarea")).to_have_value('hello<eot>hi & "you" #1 +2')
-    expect(other.locator("#td-highlight textarea")).to_have_value(highlight)
+    expect(other.locator("#td-highlight textarea")).to_have_attribute("placeholder", f"auto: {highlight}")
     expect(other.locator(f"{ANALYSIS} .td-legend")).to_contain_text(f"feature {highlight}, chat")
     expect(other.locator(f"{ANALYSIS} .td-legend s").first).to_have_attribute("style", re.compile("#00aa00"))
     expect(other.locator(f"{ANALYSIS} i.td-s[style]")).to_have_count(0)
@@ -363,7 +362,7 @@ def test_a_nonsense_address_is_said_or_left_out(visit):
         page.goto(f"{visit.origin}?{query}")
         tab = "Online" if "tab=online" in query else "Offline"
         expect(page.get_by_role("tab", name=tab)).to_have_attribute("aria-selected", "true")
-        shown = f"{EXAMPLES} .td-x, {EXAMPLES} .td-note, {ANALYSIS} .td-note"
+        shown = f"{EXAMPLES} .td-x, {EXAMPLES} .td-note, .td-wrong"
         expect(page.locator(shown).locator("visible=true").first).to_be_visible()
         page.get_by_role("tab", name="Offline").click()
         show_feature(page, 1)

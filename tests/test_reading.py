@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import gradio as gr
 import numpy as np
 import pytest
@@ -10,7 +12,9 @@ import torch
 from tests.helpers.bundle import LAYER
 from tiny_dashboard.app.api import Endpoints
 from tiny_dashboard.app.online_tab import OnlineTab
+from tiny_dashboard.app.online_view import Seen
 from tiny_dashboard.dashboards.featurized import FeaturizerDashboard
+from tiny_dashboard.dashboards.question import Question
 from tiny_dashboard.models.featurizer import Featurizer
 from tiny_dashboard.models.reading import outliers
 
@@ -36,15 +40,15 @@ def test_one_pass_for_a_text_and_none_for_its_looks(counted):
     dashboard, passes = counted
     with gr.Blocks():
         tab = OnlineTab(Endpoints(None, future(dashboard)), TEXT)
-    state = tab.analyze(TEXT, False, "", "", "", False, False, *COLORS)[3]
+    seen = Seen.of(tab.ask(Question(TEXT), None)[tab.state])
     assert sorted(passes) == [0, 1]
     for highlight, max_act, split, mask, colors in (
         ("1", "", True, False, COLORS),
         ("1, 2", "5", False, True, ("#111111", "#222222")),
         ("3", "", False, False, COLORS),
     ):
-        html = tab.redraw(state, highlight, "4", max_act, split, mask, *colors)[1]
-        assert "td-error" not in html
+        looks = Question("", False, highlight, "4", max_act, split, mask, *colors)
+        assert "wrong" not in json.loads(tab.redraw(looks, seen)[tab.said])
     dashboard.top_features(TEXT, 5)
     dashboard.analyze(TEXT, 7, split=True)
     assert sorted(passes) == [0, 1]
@@ -78,7 +82,8 @@ def test_an_outlier_is_left_out(counted, monkeypatch):
     result = dashboard.analyze(TEXT, feature)
     assert np.isnan(result.activations[2]).all() and 'title="left out: its norm' in result.fragment
     with gr.Blocks():
-        view = OnlineTab(ask, TEXT).analyze(TEXT, False, str(feature), "", "", False, False, *COLORS)[1]
+        tab = OnlineTab(ask, TEXT)
+    view = tab.ask(Question(TEXT, highlight=str(feature)), None)[tab.view]
     assert "token 2 left out: its norm is out of all proportion" in view
 
 

@@ -171,4 +171,5 @@ def make_bundle(root: Path) -> SimpleNamespace:
         featurizer=featurizer,
         ids=ids,
         values=values,
+        most=torch.cat(values).max(0).values.tolist(),
     )

@@ -20,6 +20,7 @@ from tiny_dashboard.app.served import (
     true_or_false,
     whole_number,
 )
+from tiny_dashboard.dashboards.question import Question, answer_question
 
 
 class Endpoints(Served):
@@ -108,7 +109,8 @@ class Endpoints(Served):
         if generate:
             for encoded in self.online.respond(prompt):  # noqa: B007
                 pass
-        result = self.analysis(encoded, highlight_features, tooltip_features, max_act=max_act)
+        question = Question(text, highlight=highlight_features, tooltip=tooltip_features, max_act=max_act)
+        (result,) = answer_question(self.online, question, encoded).views
         return {
             "text": result.text,
             "tokens": result.tokens,
@@ -131,4 +133,5 @@ class Endpoints(Served):
             {features: [{feature, label, activation, position, token}]}, strongest first.
         """
         encoded = self.encode(text, chat=chat)
-        return {"features": self.top(encoded, bounded(k, "k", 1, MAX_TOP))["over_text"]}
+        rows = self.top(encoded, bounded(k, "k", 1, MAX_TOP))["raw"]
+        return {"features": [{name: row[name] for name in row if name != "most"} for row in rows]}

@@ -7,6 +7,7 @@ import logging
 import re
 import warnings
 from collections.abc import Callable, Mapping
+from dataclasses import fields
 from functools import partial, wraps
 from types import MappingProxyType
 from typing import Any
@@ -14,7 +15,10 @@ from typing import Any
 import gradio as gr
 
 from tiny_dashboard.core.highlight import Html, plain_text
-from tiny_dashboard.core.static import assets, instrument, page
+from tiny_dashboard.core.static import assets, instrument, page, read_static
+from tiny_dashboard.dashboards.question import Question
+
+LINKED = [field.name for field in fields(Question)]  # names in a link of the online tab
 
 # The value is data, never a template: the script builds the page from it, once here and again after each change.
 _BUILD = """
@@ -66,9 +70,10 @@ def keys_js() -> str:
     """
     place = "document.querySelector('gradio-app:not([embed=false])') ?? document"
     return (
-        f"() => {{ {instrument()} if (window.tinyDashboardSheet) return;"
-        "addEventListener('popstate', () => document.getElementById('td-restore')?.click());"
-        f"tinyDashboardKeys({place}, {json.dumps(_BUTTONS)});"
+        f"() => {{ {instrument()} {read_static('online.js')} if (window.tinyDashboardSheet) return;"
+        "addEventListener('popstate', () => {"
+        "for (const id of ['td-restore', 'td-restore-online']) document.getElementById(id)?.click(); });"
+        f"tinyDashboardKeys({place}, {json.dumps(_BUTTONS)}); tinyDashboardOnline({place});"
         "}"
     )
 
@@ -136,15 +141,42 @@ def url_js(usual: Mapping[str, str] = MappingProxyType({})) -> str:
     )
 
 
-def save_js(stem: str) -> str:
-    """JavaScript that saves the fragments it is given as one self-contained page; the server keeps nothing."""
+def said_js(done: bool) -> str:
+    """JavaScript that takes what was said of the online view (see `Seen.said`), and writes it into the address."""
+    write = url_js(dict.fromkeys(LINKED, ""))
+    return (
+        f"(text) => {{ const said = tinyOnline(text, {json.dumps(done)});"
+        f"if (said?.link && !said.wrong) ({write})(...{json.dumps(LINKED)}.map((name) => said.link[name])); }}"
+    )
+
+
+def save_js(stem: str, *, told: bool = False) -> str:
+    """JavaScript that saves the fragments it is given as one self-contained page; the server keeps nothing.
+
+    Args:
+        stem: begins the file's name.
+        told: the first argument is `Seen.said`, and not a feature's number; the page has its title, and says the rest.
+    """
     before, after = page("\0", title=stem, **assets()).split("\0")
     shell = json.dumps([before, after]).replace("</", "<\\/")
-    return (
+    save = (
         f"(name, ...parts) => {{ const [before, after] = {shell}, link = document.createElement('a');"
-        "link.href = URL.createObjectURL(new Blob([before, ...parts, after], {type: 'text/html'}));"
+        f"const heading = /<h3>([^<]+)<.h3>/.exec(parts[0])?.[1] ?? '{stem}';"
+        f"const titled = before.replace('<title>{stem}</title>', () => `<title>${{heading}}</title>`);"
+        "link.href = URL.createObjectURL(new Blob([titled, ...parts, after], {type: 'text/html'}));"
         f"link.download = `{stem}-${{String(name).replace(/[^0-9]+/g, '-') || 'view'}}.html`; link.click();"
         "setTimeout(() => URL.revokeObjectURL(link.href), 10000); }"
+    )
+    if not told:
+        return save
+    return (
+        "(told, ...parts) => { const said = JSON.parse(told || '{}'), plain = (text) => new Option(text).innerHTML;"
+        "const about = document.querySelector('.td-head p')?.textContent.trim();"
+        "const { text, answer, unsteered, ...how } = said.link ?? {};"
+        "const set = Object.entries(how).map(([name, value]) => `${name.replace('_', ' ')} ${value}`);"
+        "const facts = [about, ...set].filter(Boolean).join(' · ');"
+        'const head = `<div class="td"><h3>${plain(said.title)}</h3><p>${plain(facts)}</p></div>`;'
+        f"({save})(said.features, head, ...parts); }}"
     )
 
 

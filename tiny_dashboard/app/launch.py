@@ -14,18 +14,19 @@ import gradio as gr
 
 from tiny_dashboard.app.agent_tools import AgentTools
 from tiny_dashboard.app.api import Endpoints
-from tiny_dashboard.app.components import endpoint, explain, keys_js, note, url_js
+from tiny_dashboard.app.components import endpoint, keys_js, note, url_js
 from tiny_dashboard.app.label_editor import LabelEditor
 from tiny_dashboard.app.loading import Loading
 from tiny_dashboard.app.offline_tab import OfflineTab
 from tiny_dashboard.app.online_tab import OnlineTab
-from tiny_dashboard.app.served import bounded, whole_number
+from tiny_dashboard.app.online_view import Seen
 from tiny_dashboard.app.theme import theme
 from tiny_dashboard.config import DashboardConfig
 from tiny_dashboard.core.highlight import plain_text
 from tiny_dashboard.core.static import assets
 from tiny_dashboard.dashboards.offline import MaxActs, OfflineDashboard
 from tiny_dashboard.dashboards.online import OnlineDashboard
+from tiny_dashboard.dashboards.question import Question
 
 Offline = OfflineDashboard | Loading[OfflineDashboard]
 Online = OnlineDashboard | Callable[[], OnlineDashboard] | Loading[OnlineDashboard]
@@ -81,7 +82,7 @@ def build_app(
                     off = OfflineTab(asked, feature, has_online=online is not None, editor=editor, **sizes)
                 else:
                     gr.HTML(note("no examples are configured: start with --examples SRC"))
-            with gr.Tab("Online · your text", id="online", elem_id="td-go-online"):
+            with gr.Tab("Online · your text", id="online", elem_id="td-go-online") as online_tab:
                 if online is not None:
                     on = OnlineTab(asked, text, max_new_tokens, has_offline=offline is not None)
                 else:
@@ -89,7 +90,7 @@ def build_app(
 
         if isinstance(offline, Loading):
             app.load(head, None, header, concurrency_limit=None, **_PRIVATE)
-        _wire(app, asked, off, on, tabs, feature, text)
+        _wire(app, off, on, tabs, online_tab, feature, text)
     return app
 
 
@@ -98,10 +99,10 @@ _PRIVATE: Any = {"api_visibility": "private", "show_progress": "hidden"}
 
 def _wire(
     app: gr.Blocks,
-    asked: Endpoints,
     off: OfflineTab | None,
     on: OnlineTab | None,
     tabs: gr.Tabs,
+    online_tab: gr.Tab,
     feature: int | None,
     text: str,
 ) -> None:
@@ -109,9 +110,9 @@ def _wire(
     if off is not None:
         _restore_offline(app, off, tabs, feature)
     if on is not None:
-        _restore_online(app, on, text)
+        _restore_online(app, on, online_tab, text)
     if off is not None and on is not None:
-        _connect(off, on, asked, tabs)
+        _connect(off, on, tabs)
     tabs.change(None, None, None, js=url_js())
 
 
@@ -157,7 +158,7 @@ def _restore_offline(app: gr.Blocks, off: OfflineTab, tabs: gr.Tabs, feature: in
         return restore(dict(request.query_params))
 
     def restore_step(search: str) -> list[Any]:
-        return restore(dict(parse_qsl(str(search)[:100_000].removeprefix("?"))))
+        return restore(_query(search))
 
     off.then_url(app.load(restore_link, None, **shown))
     search = gr.Textbox(visible="hidden")
@@ -165,52 +166,58 @@ def _restore_offline(app: gr.Blocks, off: OfflineTab, tabs: gr.Tabs, feature: in
     off.then_url(back.click(restore_step, search, js="() => location.search", **shown))
 
 
-def _restore_online(app: gr.Blocks, on: OnlineTab, text: str) -> None:
-    """Show what a link asks for, once the models are there."""
+def _restore_online(app: gr.Blocks, on: OnlineTab, tab: gr.Tab, text: str) -> None:
+    """Show what a link asks for, once the models are there; else the text in the field, when it is first looked at."""
 
-    def restore_online(request: gr.Request) -> list[Any]:
-        return on.restore(dict(request.query_params), text)
+    def restore(query: Mapping[str, str], seen: Any, shown: bool) -> Any:
+        question = Question.of_link({"text": text, **query})
+        return on.restore(question, seen) if shown else on.fields(question)
 
+    def restore_link(state: Any, request: gr.Request) -> Any:
+        query = dict(request.query_params)
+        return restore(query, Seen.of(state), query.get("tab") == "online")
+
+    def restore_step(search: str, state: Any) -> Any:
+        query = _query(search)
+        return restore(query, Seen.of(state), True) if query.get("tab") == "online" else {on.said: gr.skip()}
+
+    def restore_first(search: str, state: Any) -> Any:
+        return {on.said: gr.skip()} if state else restore(_query(search), None, True)
+
+    shown: dict[str, Any] = {"outputs": on.outputs, **on.model, "show_progress": "hidden"}
     app.load(on.ready, None, on.readied, concurrency_limit=8, **_PRIVATE)
-    restored = app.load(restore_online, None, on.asked, concurrency_limit=None, **_PRIVATE)
-    shown = [*on.outputs, on.response, on.unsteered]
-    restored.then(on.analyze_given, on.asked, shown, concurrency_id="gpu", **_PRIVATE)
+    on.then_said(app.load(restore_link, on.state, **shown))
+    search = gr.Textbox(visible="hidden")
+    back = gr.Button(visible="hidden", elem_id="td-restore-online")
+    place: Any = {"inputs": None, "outputs": search, "js": "() => location.search", "api_visibility": "private"}
+    for event, act in ((back.click, restore_step), (tab.select, restore_first)):
+        on.then_said(event(None, **place).then(act, [search, on.state], **shown))
 
 
-def _connect(off: OfflineTab, on: OnlineTab, asked: Endpoints, tabs: gr.Tabs) -> None:
+def _query(search: str) -> dict[str, str]:
+    return dict(parse_qsl(str(search)[:100_000].removeprefix("?")))
+
+
+def _connect(off: OfflineTab, on: OnlineTab, tabs: gr.Tabs) -> None:
     """The loop: an example goes to the live model, a feature that fires there opens its examples."""
 
-    def try_online(event: gr.EventData, chosen: Any, *settings: Any) -> tuple[Any, ...]:
-        _, number, _, mask, _ = settings
-        try:
-            feature, place = whole_number(chosen, "feature"), whole_number(event.passage, "passage")
-            rows = asked.offline.read(feature, max_examples=whole_number(number, "examples"), mask_special=mask)
-            example, _ = rows[bounded(place, "passage", 0, len(rows) - 1)]
-            ids, special = asked.offline.ids_of(example)
-            unstored = [float("nan")] * (len(ids) - len(example.activations))  # a BOS that was put back
-            shown = on.compare(ids, special, [*unstored, *example.activations], feature)
-        except Exception as error:
-            shown = gr.skip(), gr.skip(), note(explain(error), "error"), gr.skip(), gr.skip()
-        return gr.Tabs(selected="online"), *shown
+    def try_online(event: gr.EventData, chosen: Any, *settings: Any) -> Any:
+        _, _, _, mask, _ = settings
+        stored = f"{chosen}.{event.passage}" + ".masked" * bool(mask)
+        return {tabs: gr.Tabs(selected="online")} | on.compare(stored)
 
-    def follow(event: gr.EventData, state: Any, *settings: Any) -> tuple[Any, ...]:
-        if event.action == "open":
-            n_online = len(on.outputs)
-            return (
-                gr.Tabs(selected="offline"),
-                *off.show(event.value, *settings[: len(off.settings)]),
-                *[gr.skip()] * n_online,
-            )
-        again = on.follow(event, state, *settings[len(off.settings) :])
-        return gr.skip(), *[gr.skip()] * len(off.shown), *again
+    def follow(values: Mapping[Any, Any], event: gr.EventData) -> Any:
+        if event.action != "open":
+            return on.act(on.question(values), Seen.of(values[on.state]), event)
+        opened = off.show(event.value, *(values[setting] for setting in off.settings))
+        return {tabs: gr.Tabs(selected="offline")} | dict(zip(off.shown, opened, strict=True))
 
-    model: dict[str, Any] = {"concurrency_id": "gpu", "concurrency_limit": 1, "api_visibility": "private"}
-    tried = [tabs, on.text, on.highlight, on.view, on.top, on.state]
-    off.then_url(off.view.example(try_online, [off.feature, *off.settings], tried, **model))
-    known = [on.state, *off.settings, *on.settings[1:]]
-    followed = on.top.action(follow, known, [tabs, *off.shown, *on.outputs], **model)
-    off.then_url(followed)
-    on.then_url(followed)
+    tried = off.view.example(try_online, [off.feature, *off.settings], [tabs, *on.outputs], **on.model)
+    known = {on.state, *on.controls.values(), *off.settings}
+    followed = on.top.action(follow, known, [tabs, *off.shown, *on.outputs], **on.model | {"show_progress": "hidden"})
+    for event in (tried, followed):
+        off.then_url(event)
+        on.then_said(event)
 
 
 def launch(what: Any = None, *, patient: bool = False, gpu: Any = None, **options: Any) -> gr.Blocks:

@@ -6,6 +6,7 @@ Also the checks of what comes from a client, and the plain data that goes to one
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -14,12 +15,10 @@ import numpy as np
 from tiny_dashboard.app.loading import Loading
 from tiny_dashboard.core.prompts import EncodedText
 from tiny_dashboard.core.statistics import FeatureStats
-from tiny_dashboard.core.text import parse_features
 from tiny_dashboard.dashboards.offline import OfflineDashboard
-from tiny_dashboard.dashboards.online import Analysis, OnlineDashboard
+from tiny_dashboard.dashboards.online import OnlineDashboard
 
 MAX_EXAMPLES = 200
-MAX_FEATURES = 64  # computed in one request
 MAX_TOP = 200
 _WAIT = 600  # seconds that a request waits for models that are still loading
 
@@ -81,39 +80,56 @@ class Served:
             raise ValueError(f"the text has {len(text)} characters; at most {self._max_text} are analysed at once")
         return self.online.encode(text, chat=true_or_false(chat, "chat"), generation_prompt=generation_prompt)
 
-    def analysis(
-        self,
-        encoded: EncodedText,
-        highlight: str = "",
-        tooltip: str = "",
-        *,
-        max_act: Any = "",
-        **how: Any,
-    ) -> Analysis:
-        """`analyze_encoded` with what people type: feature lists, and a scale that may be empty."""
-        n_features = self.online.n_features
-        chosen = [parse_features(features, n_features) for features in (highlight, tooltip)]
-        if sum(map(len, chosen)) > MAX_FEATURES:
-            raise ValueError(f"{sum(map(len, chosen))} features are asked for; at most {MAX_FEATURES} at once")
-        scale = max_act.strip() if isinstance(max_act, str) else max_act
-        return self.online.analyze_encoded(encoded, *chosen, max_act=scale, **how)
-
     def top(self, encoded: EncodedText, k: int = 20) -> dict[str, Any]:
-        """What fires over a text and at each of its tokens, with the labels that the examples know."""
+        """What fires over a text and at each of its tokens, with what the examples know of it.
+
+        Returns:
+            {raw, share: the strongest by activation, and by share of the feature's own maximum where maxima are known:
+            [{feature, label, activation, position, token, most}], token_features, token_values: of each token}
+        """
         online = self.online
         if not online.can_rank:
             raise ValueError("this dashboard computes chosen features only; name them")
-        found = online.top_encoded(encoded, k)
+        found = online.top_encoded(encoded, online.n_features or 1_000_000)
+        most = self.maxima(found.features)
+        shares = np.nan_to_num(np.array(found.values) / most)
+        by_share = np.argsort(-shares, kind="stable")[: k if np.isfinite(most).any() else 0]
         texts = online.texts(encoded.ids)
-        over_text = [
-            {"feature": f, "label": self.label(f), "activation": plain(v), "position": p, "token": texts[p]}
-            for f, v, p in zip(found.features, found.values, found.positions, strict=True)
-        ]
+
+        def row(place: int) -> dict[str, Any]:
+            feature, position = found.features[place], found.positions[place]
+            about = {"feature": feature, "label": self.label(feature), "activation": plain(found.values[place])}
+            return about | {"position": position, "token": texts[position], "most": plain(float(most[place]))}
+
         return {
-            "over_text": over_text,
+            "raw": [row(place) for place in range(min(k, len(found.features)))],
+            "share": [row(int(place)) for place in by_share],
             "token_features": found.token_features.tolist(),
             "token_values": found.token_values.tolist(),
         }
+
+    def maxima(self, features: Sequence[int]) -> np.ndarray:
+        """The largest known activation of each of these features, `[len(features)]`; NaN where it is not known."""
+        known = self.online.max_acts or {}
+        found: Sequence[float] = [known.get(feature, np.nan) for feature in features] if self._offline is None else ()
+        most = np.array(found if self._offline is None else self._of_table("max_activation", features, np.nan), float)
+        return np.where((most > 0) & np.isfinite(most), most, np.nan)
+
+    def names(self, features: Sequence[int]) -> dict[int, str]:
+        """Labels, or the tokens that a feature fires on most, of those features of which one is known."""
+        found = zip(features, self._of_table("label", features, ""), strict=True)
+        return {feature: json_data(name) for feature, name in found if name}
+
+    def _of_table(self, column: str, features: Sequence[int], unknown: Any) -> Sequence[Any]:
+        try:
+            table = self.offline.table
+            values = table.column(column)
+        except (OSError, ValueError):  # a text is worth showing without
+            return [unknown] * len(features)
+        if not len(table.ids):
+            return [unknown] * len(features)
+        at = np.searchsorted(table.ids, features).clip(max=len(table.ids) - 1)
+        return np.where(table.ids[at] == features, values[at], unknown)
 
     def stats(self, feature: int) -> FeatureStats | None:
         """What is known of a feature: from the examples, and from the decoder once the models are loaded."""

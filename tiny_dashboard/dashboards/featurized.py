@@ -103,12 +103,10 @@ class FeaturizerDashboard(OnlineDashboard):
             options: temperature, seed and steering of `Featurizer.generate`.
         """
         ids: list[int] = []
-        before = "".join(self.texts(prompt.ids))
         yield prompt
         for token in self.featurizer.generate(prompt.ids, max_new_tokens or self.max_new_tokens, **options):
             ids.append(token)
-            whole = "".join(self.texts([*prompt.ids, *ids]))
-            yield self.extend(prompt, whole.removeprefix(before), ids)
+            yield self.extend(prompt, ids)
 
     def top_features(self, text: str, k: int = 20, *, chat: bool = False) -> TopFeatures:
         """The features that fire most on a text, special tokens left out.

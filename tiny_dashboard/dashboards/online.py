@@ -146,10 +146,18 @@ class OnlineDashboard(ABC):
         seam = next((at for at, (a, b) in enumerate(pairs) if a != b), min(len(prompt.ids), len(whole.ids)))
         yield whole._replace(special=[*prompt.special[:seam], *whole.special[seam:]])
 
-    def extend(self, prompt: EncodedText, response: str, ids: Sequence[int]) -> EncodedText:
-        """A prompt with an answer behind it, as one text; the prompt keeps its ids."""
+    def extend(self, prompt: EncodedText, ids: Sequence[int]) -> EncodedText:
+        """A prompt with an answer of these ids behind it, as one text; the prompt keeps its ids."""
+        whole, before = ("".join(self.texts(part)) for part in ([*prompt.ids, *ids], prompt.ids))
         special = [i in self._special for i in ids]
-        return EncodedText(prompt.text + response, [*prompt.ids, *ids], [*prompt.special, *special])
+        return EncodedText(prompt.text + whole.removeprefix(before), [*prompt.ids, *ids], [*prompt.special, *special])
+
+    @property
+    def can_generate(self) -> bool:
+        """Whether there is something that answers."""
+        return (
+            self.model is not None or type(self).generate_model_response is not OnlineDashboard.generate_model_response
+        )
 
     @cached_property
     def _special(self) -> set[int]:
@@ -375,6 +383,10 @@ class FunctionDashboard(OnlineDashboard):
         self._activation_function = get_feature_activation
         self._response_function = generate_model_response
         self._first = (self,) if call_with_self else ()
+
+    @property
+    def can_generate(self) -> bool:
+        return self.model is not None or self._response_function is not None
 
     def get_feature_activation(self, text: str, feature_indices: tuple[int, ...]) -> Any:
         return self._activation_function(*self._first, text, feature_indices)

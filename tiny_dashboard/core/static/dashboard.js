@@ -28,6 +28,15 @@ function tinyDashboard(host, emit) {
     const size = Number(ids[1]), bytes = atob(ids.slice(2)).slice(position * size, position * size + size);
     return [...bytes].reduceRight((id, byte) => id * 256 + byte.charCodeAt(0), 0);
   };
+  // What else fires there, where that is told beside the fragment: {f: [features of each token], v: [values], names}.
+  const strongest = (root, position, shown) => {
+    const script = root.parentNode?.querySelector?.(":scope > script.td-strongest");
+    if (!script) return [];
+    if (parsed.get(script)?.text !== script.textContent) parsed.set(script, { text: script.textContent, data: JSON.parse(script.textContent) });
+    const { f, v, names } = parsed.get(script).data;
+    return (f[position] ?? []).flatMap((feature, i) => v[position][i] > 0 && !shown.includes(`feature ${feature}`)
+      ? [{ name: `${feature} ${names[feature] ?? ""}`, value: v[position][i] }] : []);
+  };
   const describe = (token) => {
     const passage = token.closest(".td-p"), root = token.closest(".td"), data = dataOf(root);
     const index = [...root.querySelectorAll(".td-p")].indexOf(passage), own = data.passages[index] || { v: [] };
@@ -36,6 +45,7 @@ function tinyDashboard(host, emit) {
       const found = at.indexOf(position);
       return found < 0 ? [] : [{ name: data.names[track], color: data.colors[track], value: value[found] }];
     });
+    values.push(...strongest(root, position, data.names));
     return { passage: index, position, id: own.id ? idAt(own.id, position) : null, text: own.x?.[position] ?? token.textContent, chip, values };
   };
   const visible = (text) => text.replace(/ /g, "␣").replace(/\n/g, "↵").replace(/\t/g, "⇥").replace(/\r/g, "␍");
@@ -148,7 +158,7 @@ function tinyDashboard(host, emit) {
     } else if (target.matches('[data-action="band"]')) toBand(target);
     else if (target.closest(".td-bars")) { const mark = nearestMark(target.closest(".td-bars"), event.clientX); if (mark) toBand(mark); }
     else if (target.closest("[data-action]")) {
-      const { action, value } = target.closest("[data-action]").dataset;
+      const { action, value = "" } = target.closest("[data-action]").dataset;
       if (emit) emit("action", { action, value });
     } else if (target.matches(".td-try")) {
       emit("example", { passage: [...root.querySelectorAll(".td-x")].indexOf(row) });
@@ -193,6 +203,13 @@ function tinyDashboard(host, emit) {
   let linked = /^#example-(\d+)$/.exec(location.hash)?.[1];
   const enhance = () => {
     hide();
+    for (const marked of host.querySelectorAll(".td-marked")) {
+      const { answer, token: chosen } = marked.dataset;
+      marked.querySelectorAll(".td-p i").forEach((token, at) => {
+        token.classList.toggle("td-answer", at >= Number(answer ?? Infinity));
+        token.classList.toggle("td-chosen", String(at) === chosen);
+      });
+    }
     for (const root of host.querySelectorAll(".td")) {
       const bar = root.querySelector(".td-bar");
       if (bar && root.querySelector(".td-list") && !bar.querySelector(".td-view")) {

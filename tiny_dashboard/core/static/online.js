@@ -1,0 +1,86 @@
+/* The online tab's own script: what stands in the fields, against what the view is of.
+
+   tinyDashboardOnline(place) attaches it once, and gives `tinyOnline(text, done)`, which is called after each answer
+   with what was said of it (see `Seen.said` in app/online_view.py): `of` are the fields that the view is of, `wrong`
+   is [field, sentence], `auto` what an empty highlight stands for. */
+function tinyDashboardOnline(place) {
+  if (window.tinyOnline) return;
+  const part = (name) => document.getElementById(`td-${name}`);
+  const input = (name) => part(name)?.querySelector("textarea, input[type=number], input:not([type=range])");
+  const key = /Mac|iP/.test(navigator.platform) ? "⌘⏎" : "Ctrl ⏎";
+  let said = {};
+
+  const say = (where, className, role, text) => {
+    const node = document.createElement("div");
+    node.className = `td ${className}`;
+    node.setAttribute("role", role);
+    node.textContent = text;
+    where.append(node);
+  };
+  /* A text or a steering that was changed since: the view is out of date, and says how it is made new. */
+  const age = () => {
+    const of = said.of, view = part("analysis");
+    if (!view) return;
+    const differs = (name, value) => input(name) && String(input(name).value) !== String(value);
+    const text = of?.text && differs("text", of.text);
+    const steering = said.steered && (differs("steer", of.steer) || differs("strength", of.strength) || part("clamp")?.querySelector("input").checked !== of.clamp);
+    const says = text ? `changed: ${key} reads it` : steering ? "steering changed: Generate answers anew" : "";
+    const pair = view.closest(".td-pair");
+    pair.classList.toggle("td-stale", !!says);
+    if (pair.querySelector(".td-says")?.textContent !== says) {
+      pair.querySelector(".td-says")?.remove();
+      if (says) say(pair, "td-says", "status", says);
+    }
+  };
+  /* What is wrong stands at its field, or at the text where that field cannot be seen. */
+  const blame = () => {
+    document.querySelectorAll(".td-wrong").forEach((node) => node.remove());
+    document.querySelectorAll("[aria-invalid]").forEach((node) => { if (!node.closest(".td-table")) node.removeAttribute("aria-invalid"); });
+    if (!said.wrong) return;
+    const [name, text] = said.wrong, seen = part(name)?.checkVisibility() ? name : "text";
+    if (!part(seen)) return;
+    say(part(seen), "td-wrong", "alert", text);
+    input(seen)?.setAttribute("aria-invalid", "true");
+  };
+  const mark = () => {
+    const marked = part("analysis")?.querySelector(".td-marked");
+    if (marked && said.link) {
+      marked.dataset.token = said.link.token ?? "";
+      marked.querySelectorAll(".td-p i").forEach((token, at) => token.classList.toggle("td-chosen", String(at) === marked.dataset.token));
+    }
+    const highlight = input("highlight");
+    if (highlight && said.auto !== undefined) highlight.placeholder = said.auto;
+  };
+  const follow = () => { age(); blame(); mark(); };
+  const run = (on) => {
+    const bar = part("run"), held = bar?.contains(document.activeElement);
+    bar?.classList.toggle("td-running", on);
+    if (held) part(on ? "stop" : "generate")?.focus();
+  };
+
+  window.tinyOnline = (text, done) => {
+    if (text) said = JSON.parse(text);
+    if (done) run(false);
+    follow();
+    return said;
+  };
+  place.addEventListener("input", age);
+  place.addEventListener("change", age);
+  place.addEventListener("click", (event) => {
+    if (event.target.closest?.("#td-generate")) run(true);
+    if (event.target.closest?.("[role=tab]")) setTimeout(follow, 300); // its fields are made anew
+  });
+  place.addEventListener("keydown", (event) => {
+    const typing = event.target.closest?.("input, textarea, select, dialog");
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && event.target.closest?.("#td-text")) {
+      event.preventDefault();
+      part("analyze").click();
+    } else if (event.key === "Escape" && !typing) part("top")?.querySelector('[data-action="text"]')?.click();
+  });
+  const name = () => {
+    const button = part("analyze");
+    if (button && !button.querySelector("kbd")) button.append(Object.assign(document.createElement("kbd"), { textContent: key }));
+  };
+  new MutationObserver(name).observe(document.body, { childList: true, subtree: true });
+  name();
+}
