@@ -254,7 +254,7 @@ def test_the_keyboard_is_enough(visit, rich):
     page.keyboard.press("ArrowRight")
     expect(tip.locator("small")).to_contain_text("token 1")
     page.keyboard.press("Enter")
-    expect(page.locator(f"{TOP} .td-bar")).to_contain_text("at token 1")
+    expect(page.locator(f"{TOP} .td-bar")).to_contain_text("over the text › token 1")
 
 
 def test_the_tooltip_says_what_is_known(visit, app_client, rich):

@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from tests.helpers.collect_fixtures import LAYER, N, make_all
 from tiny_dashboard import DashboardConfig
+from tiny_dashboard.config import Start
 
 torch.set_num_threads(1)
 
@@ -67,9 +68,11 @@ def test_every_setting_can_be_written(tmp_path):
         "panels": ("m:f",),
         "max_new_tokens": 6,
     }
+    start = {"start": (Start(title="code", text="def", chat=True, feature=3),)}
     lines = [f"{k} = {json.dumps(v)}" for k, v in given.items() if k != "which"]
     file = write(tmp_path, "\n".join([*lines, "[which]", 'width = "16k"', "l0 = 71"]))
-    assert vars(DashboardConfig.read(file)) == given
+    file.write_text(file.read_text() + '\n[[start]]\ntitle = "code"\ntext = "def"\nchat = true\nfeature = 3')
+    assert vars(DashboardConfig.read(file)) == given | start
 
 
 @pytest.mark.parametrize(
@@ -86,6 +89,7 @@ def test_every_setting_can_be_written(tmp_path):
         ("models = ['gpt2', 3]", r"models is \['gpt2', 3\]; it must be a list of paths or Hub ids"),
         ("examples = ['x']", r"examples is \['x'\]; it must be a text"),
         ("which = 'width=16k'", r"which is 'width=16k'; it must be a table"),
+        ("[[start]]\ntext = 'x'", r"start is \[\{'text': 'x'\}\]; it must be tables, each with a title"),
         ("title = \n", r"is not a TOML file: Invalid value \(at line 1"),
     ],
 )

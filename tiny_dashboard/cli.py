@@ -113,7 +113,7 @@ def _check_mcp() -> None:
 
 @cli.command()
 @with_options(
-    {name: (field.annotation, str(field.description)) for name, field in DashboardConfig.model_fields.items()},
+    {n: (f.annotation, str(f.description)) for n, f in DashboardConfig.model_fields.items() if n != "start"},
     flags={"models": "--model", "hook_point": "--hook"},
 )
 def launch(

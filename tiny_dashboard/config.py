@@ -18,12 +18,24 @@ if TYPE_CHECKING:
 _VARIABLE = "TINY_DASHBOARD_"
 _PATHS = ("examples", "dictionary", "tokenizer")
 _EXPECTED = {  # of a setting whose type names this, the first that it names
+    "Start": "tables, each with a title in quotes, and a feature (a whole number) or a text",
     "tuple": "a list of paths or Hub ids",
     "Mapping[str": "a table",
     "str": "a text in quotes",
     "int": "a whole number",
 }
 Names = Annotated[tuple[str, ...], Field(strict=False)]  # TOML has lists
+
+
+class Start(BaseModel):
+    """Where a newcomer may begin: a feature's examples, or a text that is analysed, as a chat or with that feature."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    title: str
+    feature: int | None = Field(default=None, ge=0)
+    text: str = ""
+    chat: bool = False
 
 
 class DashboardConfig(BaseModel):
@@ -55,6 +67,9 @@ class DashboardConfig(BaseModel):
     window_size: int = Field(default=50, ge=0, description="Tokens shown on each side of the peak.")
     max_examples: int = Field(default=30, ge=1, description="Examples shown of a feature.")
     feature: int | None = Field(default=None, ge=0, description="The feature shown first; else the first there is.")
+    start: Annotated[tuple[Start, ...], Field(strict=False)] = Field(
+        default=(), description="Starting points, offered as chips; the first text is analysed before anybody types."
+    )
     max_text: int = Field(default=20_000, ge=1, description="Characters of text in one request, at most.")
     panels: Names = Field(default=(), description="More panels of the card: module:function of each.")
     max_new_tokens: int = Field(default=128, ge=1, description="Tokens generated in one request, at most.")

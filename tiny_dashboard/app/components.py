@@ -73,7 +73,7 @@ def keys_js() -> str:
         f"() => {{ {instrument()} {read_static('online.js')} if (window.tinyDashboardSheet) return;"
         "addEventListener('popstate', () => {"
         "for (const id of ['td-restore', 'td-restore-online']) document.getElementById(id)?.click(); });"
-        f"tinyDashboardKeys({place}, {json.dumps(_BUTTONS)}); tinyDashboardOnline({place});"
+        f"tinyDashboardKeys({place}, {json.dumps(_BUTTONS)}); tinyDashboardOnline({place}, {json.dumps(_BUTTONS)});"
         "}"
     )
 
@@ -100,12 +100,12 @@ mount.tinyList.current(document.querySelector('#td-feature textarea')?.value);""
     )
 
 
-def token_view(**how: Any) -> gr.HTML:
+def token_view(value: str = "", **how: Any) -> gr.HTML:
     """A place for fragments of the highlighter. Its events are `token`, `example` and `action`."""
     # The fragments' <script> holds JSON for ours to read; that a browser does not run it is what we want.
     warnings.filterwarnings("ignore", message="A `<script>` tag was found")
     return gr.HTML(
-        value="",
+        value=value,
         html_template="<div class='td-mount'></div>",
         js_on_load=assets()["js"] + _BUILD,
         apply_default_css=False,

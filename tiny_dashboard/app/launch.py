@@ -14,14 +14,15 @@ import gradio as gr
 
 from tiny_dashboard.app.agent_tools import AgentTools
 from tiny_dashboard.app.api import Endpoints
-from tiny_dashboard.app.components import endpoint, keys_js, note, url_js
+from tiny_dashboard.app.components import endpoint, keys_js, note, token_view, url_js
 from tiny_dashboard.app.label_editor import LabelEditor
 from tiny_dashboard.app.loading import Loading
 from tiny_dashboard.app.offline_tab import OfflineTab
 from tiny_dashboard.app.online_tab import OnlineTab
 from tiny_dashboard.app.online_view import Seen
+from tiny_dashboard.app.served import bounded
 from tiny_dashboard.app.theme import theme
-from tiny_dashboard.config import DashboardConfig
+from tiny_dashboard.config import DashboardConfig, Start
 from tiny_dashboard.core.highlight import plain_text
 from tiny_dashboard.core.static import assets
 from tiny_dashboard.dashboards.offline import MaxActs, OfflineDashboard
@@ -40,6 +41,7 @@ def build_app(
     description: str = "",
     feature: int | None = None,
     text: str = "",
+    start: Sequence[Start] = (),
     window_size: int = 50,
     max_examples: int = 30,
     max_text: int = 20_000,
@@ -57,7 +59,7 @@ def build_app(
         online: what the online tab runs; a function or a `Loading` is called in the background, so that the app is
             there before its models are.
         title, description: the heading and the line under it, as plain text.
-        feature, text: what the tabs show at first; None takes the first feature there is.
+        feature, text, start: what the tabs show at first, and where a newcomer may begin; None and "" take the first.
         window_size, max_examples: of an `offline` that is not there yet.
         max_text, max_new_tokens: limits of one request: characters of text, generated tokens.
         label_authors: Hub accounts that may write labels when signed in, or "anyone"; None: this machine's browser.
@@ -66,15 +68,17 @@ def build_app(
     """
     if isinstance(offline, OfflineDashboard):
         window_size, max_examples = offline.window_size, offline.max_examples
+    text = text or next((place.text for place in start if place.text), "")
     asked = Endpoints(offline, None if online is None else _in_background(online), max_text)
     editor = None if offline is None else LabelEditor.of(asked, label_authors, llm, llm_url)
-    off, on = None, None
+    off = None
     head = partial(_head, asked, offline is not None, title, description)
     with gr.Blocks(title=title, analytics_enabled=False, delete_cache=(3600, 86400)) as app:
         # First: a tab's own function of the same name would take the name.
         _add_endpoints(asked, editor, for_agents, offline is not None, online is not None)
         gr.HTML(f"<style>{assets()['css']}</style>", padding=False, elem_classes="td-hidden")
         header = gr.HTML(head() if not isinstance(offline, Loading) else "", padding=False, min_height=48)
+        starts = token_view(value=_chips(start), elem_classes="" if start else "td-hidden")
         with gr.Tabs(selected="online" if offline is None and online is not None else "offline") as tabs:
             with gr.Tab("Offline · examples", id="offline"):
                 if offline is not None:
@@ -83,18 +87,22 @@ def build_app(
                 else:
                     gr.HTML(note("no examples are configured: start with --examples SRC"))
             with gr.Tab("Online · your text", id="online", elem_id="td-go-online") as online_tab:
-                if online is not None:
-                    on = OnlineTab(asked, text, max_new_tokens, has_offline=offline is not None)
-                else:
-                    gr.HTML(note("no model is configured: start with --model M --dictionary SRC"))
-
+                on = _online_tab(asked, online is not None, text, max_new_tokens, offline is not None)
         if isinstance(offline, Loading):
             app.load(head, None, header, concurrency_limit=None, **_PRIVATE)
         _wire(app, off, on, tabs, online_tab, feature, text)
+        _begin(starts, start, tabs, off, on)
     return app
 
 
 _PRIVATE: Any = {"api_visibility": "private", "show_progress": "hidden"}
+
+
+def _online_tab(asked: Endpoints, is_there: bool, text: str, most: int, has_offline: bool) -> OnlineTab | None:
+    if is_there:
+        return OnlineTab(asked, text, most, has_offline=has_offline)
+    gr.HTML(note("no model is configured: start with --model M --dictionary SRC"))
+    return None
 
 
 def _wire(
@@ -116,13 +124,53 @@ def _wire(
     tabs.change(None, None, None, js=url_js())
 
 
+_LEARN = (
+    '<p class="td-learn">Each line is a text in which the feature fires; the darker a token, the more it fires there. '
+    "Click a line to read on, a token in a text of your own to see what fires at it. "
+    '<button type="button" data-learnt title="do not say it again">got it</button></p>'
+)
+
+
 def _head(asked: Endpoints, has_offline: bool, title: str, description: str) -> str:
     try:
         known = asked.offline.about if has_offline else ""
     except Exception:  # the tab says why
         known = ""
     facts = plain_text(" · ".join(filter(None, [description, known])))
-    return f'<div class="td td-head"><h1>{plain_text(title)}</h1><p>{facts or "&nbsp;"}</p></div>'
+    return f'<div class="td td-head"><h1>{plain_text(title)}</h1><p>{facts or "&nbsp;"}</p>{_LEARN}</div>'
+
+
+def _chips(start: Sequence[Start]) -> str:
+    chips = [
+        f'<button type="button" data-action="start" data-value="{at}">{plain_text(place.title)}</button>'
+        for at, place in enumerate(start)
+    ]
+    return f'<div class="td td-starts"><span>Start with</span> {" ".join(chips)}</div>'
+
+
+def _begin(
+    starts: gr.HTML, start: Sequence[Start], tabs: gr.Tabs, off: OfflineTab | None, on: OnlineTab | None
+) -> None:
+    """A chip opens a feature's examples, or analyses its text."""
+
+    def begin(values: Mapping[Any, Any], event: gr.EventData) -> Any:
+        place = start[bounded(event.value, "start", 0, len(start) - 1)]
+        if place.text and on is not None:
+            highlight = "" if place.feature is None else str(place.feature)
+            question = Question(place.text, place.chat, highlight)
+            return {tabs: gr.Tabs(selected="online")} | on.begin(question)
+        if off is None or place.feature is None:
+            return {tabs: gr.skip()}
+        shown = off.show(place.feature, *(values[setting] for setting in off.settings))
+        return {tabs: gr.Tabs(selected="offline")} | dict(zip(off.shown, shown, strict=True))
+
+    outputs = [tabs, *(off.shown if off else []), *(on.outputs if on else [])]
+    limits = {"concurrency_limit": 1, "concurrency_id": "gpu"}
+    event = starts.action(begin, set(off.settings) if off else {tabs}, outputs, **limits, **_PRIVATE)
+    if off is not None:
+        off.then_url(event)
+    if on is not None:
+        on.then_said(event)
 
 
 def _add_endpoints(
@@ -273,6 +321,7 @@ def _app_of(what: Any, patient: bool, gpu: Any, for_agents: bool = False) -> gr.
             title=config.title,
             description=config.description,
             feature=config.feature,
+            start=config.start,
             max_text=config.max_text,
             max_new_tokens=config.max_new_tokens,
             label_authors=config.label_authors,

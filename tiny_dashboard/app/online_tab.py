@@ -187,8 +187,12 @@ class OnlineTab:
         """The tab as a link describes it: fields and view; what is seen already is not computed again."""
         if not question.text.strip() or (seen and seen.question == question):
             return self.fields(question)
+        return self.begin(question) if seen else self.fields(question) | self.ask(question, None, link=True)
+
+    def begin(self, question: Question) -> Shown:
+        """Another question, whatever stands in the fields."""
         fields = {control: getattr(question, name) for name, control in self.controls.items()}
-        return (fields if seen else self.fields(question)) | self.ask(question, None, link=True)
+        return fields | self.ask(question, None, link=True)
 
     def fields(self, question: Question) -> Shown:
         """The controls as a question has them; what stands there from the start is left to who types already."""
@@ -335,7 +339,7 @@ class OnlineTab:
             encoded, _ = self._stored(question)
         except Exception as error:
             return self._wrong(error, None)
-        return self.restore(replace(question, text=encoded.text), None)
+        return self.begin(replace(question, text=encoded.text))
 
     def _options(self, length: float, temperature: float) -> dict[str, Any]:
         if not self._ask.online.can_rank:

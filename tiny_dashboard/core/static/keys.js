@@ -35,7 +35,8 @@ function tinyDashboardKeys(place, buttons) {
     title.textContent = "Keys";
     if (beside()) for (const [key, [, says]] of Object.entries(acts)) table.append(line([key], says));
     for (const [key, [, says]] of Object.entries(buttons)) table.append(line([key], says));
-    table.append(line(["↑", "↓"], "from example to example"), line(["Enter"], "unfold it"), line(["←", "→"], "from token to token"), line(["Esc"], "fold, close, leave the filter"), line(["?"], "this sheet"));
+    if (document.getElementById("td-text")) table.append(line(["Ctrl", "⏎"], "analyze the text"));
+    table.append(line(["↑", "↓"], "from example to example"), line(["Enter"], "unfold it"), line(["←", "→"], "from token to token"), line(["Esc"], "fold, close, leave the filter; from a token back to the text"), line(["?"], "this sheet"));
     sheet.replaceChildren(title, table);
     (document.querySelector(".gradio-container") ?? document.body).append(sheet);
     sheet.showModal();

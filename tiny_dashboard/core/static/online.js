@@ -1,9 +1,10 @@
 /* The online tab's own script: what stands in the fields, against what the view is of.
 
-   tinyDashboardOnline(place) attaches it once, and gives `tinyOnline(text, done)`, which is called after each answer
+   tinyDashboardOnline(place, buttons) attaches it once, and gives `tinyOnline(text, done)`, which is called after each answer
    with what was said of it (see `Seen.said` in app/online_view.py): `of` are the fields that the view is of, `wrong`
-   is [field, sentence], `auto` what an empty highlight stands for. */
-function tinyDashboardOnline(place) {
+   is [field, sentence], `auto` what an empty highlight stands for. It also names keys where they work; `buttons` are those
+   of keys.js. */
+function tinyDashboardOnline(place, buttons) {
   if (window.tinyOnline) return;
   const part = (name) => document.getElementById(`td-${name}`);
   const input = (name) => part(name)?.querySelector("textarea, input[type=number], input:not([type=range])");
@@ -68,6 +69,7 @@ function tinyDashboardOnline(place) {
   place.addEventListener("change", age);
   place.addEventListener("click", (event) => {
     if (event.target.closest?.("#td-generate")) run(true);
+    if (event.target.closest?.("[data-learnt]")) learnt(true);
     if (event.target.closest?.("[role=tab]")) setTimeout(follow, 300); // its fields are made anew
   });
   place.addEventListener("keydown", (event) => {
@@ -77,7 +79,16 @@ function tinyDashboardOnline(place) {
       part("analyze").click();
     } else if (event.key === "Escape" && !typing) part("top")?.querySelector('[data-action="text"]')?.click();
   });
+  const learnt = (now) => { // a page that may keep nothing says it again
+    try { if (now) localStorage.setItem("td-learnt", 1); now ||= localStorage.getItem("td-learnt"); } catch { /* so it does */ }
+    document.documentElement.classList.toggle("td-learnt", !!now);
+  };
+  learnt(false);
   const name = () => {
+    for (const [letter, [id, says]] of Object.entries(buttons)) {
+      const named = document.getElementById(id);
+      if (named && !named.title) named.title = `${says} (${letter})`;
+    }
     const button = part("analyze");
     if (button && !button.querySelector("kbd")) button.append(Object.assign(document.createElement("kbd"), { textContent: key }));
   };
