@@ -158,7 +158,8 @@ class OnlineTab:
 
     def question(self, values: Mapping[Any, Any]) -> Question:
         """What the controls say now."""
-        return Question(**{name: values[control] for name, control in self.controls.items()})
+        said = {name: values[control] for name, control in self.controls.items()}
+        return Question(**{name: value for name, value in said.items() if value is not None})  # an empty box has none
 
     def then_said(self, event: Any, *, done: bool = False) -> None:
         """After an event the page follows what was said of it: address, errors, what is out of date.
