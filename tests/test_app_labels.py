@@ -66,7 +66,7 @@ def test_a_label_is_typed_with_a_key_and_shown_at_once(own, browser):
     with page.expect_download() as download:
         page.get_by_role("button", name="Download labels").click()
     assert "cats" in download.value.path().read_text() and download.value.suggested_filename == "labels.csv"
-    page.get_by_role("button", name="Close").click()
+    box.press("Escape")
     expect(box).to_be_hidden()
     visits.check_and_close()
 

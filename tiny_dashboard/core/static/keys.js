@@ -34,9 +34,9 @@ function tinyDashboardKeys(place, buttons) {
     const table = document.createElement("table"), title = document.createElement("h3");
     title.textContent = "Keys";
     if (beside()) for (const [key, [, says]] of Object.entries(acts)) table.append(line([key], says));
-    for (const [key, [, says]] of Object.entries(buttons)) table.append(line([key], says));
+    for (const [key, [id, says]] of Object.entries(buttons)) if (document.getElementById(id)) table.append(line([key], says));
     if (document.getElementById("td-text")) table.append(line(["Ctrl", "⏎"], "analyze the text"));
-    table.append(line(["↑", "↓"], "from example to example"), line(["Enter"], "unfold it"), line(["←", "→"], "from token to token"), line(["Esc"], "fold, close, leave the filter; from a token back to the text"), line(["?"], "this sheet"));
+    table.append(line(["↑", "↓"], "from example to example"), line(["Enter"], "unfold it"), line(["←", "→"], "from token to token"), line(["Esc"], "fold, close, leave the filter or the editor; from a token back to the text"), line(["?"], "this sheet"));
     sheet.replaceChildren(title, table);
     (document.querySelector(".gradio-container") ?? document.body).append(sheet);
     sheet.showModal();
@@ -51,6 +51,7 @@ function tinyDashboardKeys(place, buttons) {
   place.addEventListener("keydown", (event) => {
     const typing = event.target.closest?.("input, textarea, select, [contenteditable], dialog[open]");
     if (event.key === "Escape" && !typing && beside()?.classList.contains("td-drawer")) drawer(false);
+    if (event.key === "Escape") event.target.closest?.("#td-label-editor")?.classList.add("td-hidden");
     if (typing || event.ctrlKey || event.metaKey || event.altKey) return;
     const button = buttons[event.key] && document.getElementById(buttons[event.key][0]);
     if (event.key === "?") show();
