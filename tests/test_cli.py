@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -368,9 +369,10 @@ def test_mcp_without_its_extra_or_with_one_that_gradio_does_not_know(tiny, launc
 
 
 def test_launch_serves(database):
-    """The whole way: a process, a port, an answer; and Ctrl-C ends it quietly."""
-    port = free_port()
-    with serving([*PROGRAM, "launch", "--examples", str(database), "--port", port], port) as client:
+    """The whole way: a process, a port, an answer, with a proxy that leads nowhere; and SIGTERM ends it quietly."""
+    port, nowhere = free_port(), f"http://127.0.0.1:{free_port()}"
+    command = [*PROGRAM, "launch", "--examples", str(database), "--port", port]
+    with serving(command, port, end=signal.SIGTERM, HTTP_PROXY=nowhere, HTTPS_PROXY=nowhere) as client:
         answer = client.predict(feature=3, max_examples=1, scale="feature", api_name="/examples")
     assert answer["examples"][0]["tokens"] == [" one", " two"]
 

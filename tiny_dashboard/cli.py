@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import tomllib
 import traceback
@@ -139,6 +140,7 @@ def launch(
     from tiny_dashboard.app.launch import launch as open_app
 
     options: dict[str, Any] = {"server_name": host, "server_port": port, "share": share, "mcp_server": mcp}
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends it as Ctrl-C does
     try:
         open_app(settings, **{name: value for name, value in options.items() if value})
     except OSError as error:

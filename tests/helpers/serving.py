@@ -21,8 +21,10 @@ def free_port() -> str:
 
 
 @contextmanager
-def serving(command: list[str], port: str, **environment: str) -> Iterator[Client]:
-    """Runs the command until it serves, gives a client of it, and ends it with Ctrl-C, which must be quiet."""
+def serving(
+    command: list[str], port: str, *, end: signal.Signals = signal.SIGINT, **environment: str
+) -> Iterator[Client]:
+    """Runs the command until it serves, gives a client of it, and ends it as Ctrl-C does, which must be quiet."""
     merged = os.environ | {"PYTHONUNBUFFERED": "1"} | environment
     # Under nohup, and in the background of a script, Ctrl-C is ignored, and children inherit that.
     listen = partial(signal.signal, signal.SIGINT, signal.default_int_handler)
@@ -33,6 +35,6 @@ def serving(command: list[str], port: str, **environment: str) -> Iterator[Clien
         assert server.poll() is None, "".join(seen)
         yield Client(f"http://127.0.0.1:{port}", verbose=False)
     finally:
-        server.send_signal(signal.SIGINT)
+        server.send_signal(end)
         out, _ = server.communicate(timeout=60)
     assert server.returncode in (0, 130) and "Traceback" not in out
