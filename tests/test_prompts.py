@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.helpers.bundle import make_tokenizer
+from tiny_dashboard import OnlineFeatureCentricDashboard
+from tiny_dashboard.app.api import Endpoints
 from tiny_dashboard.core.prompts import encode_chat, encode_text
 
 HEADERS = (
@@ -129,3 +131,17 @@ def test_calls_of_tools_are_text():
         encode_chat(messages, tokenizer)
     del asked["tool_calls"]
     assert "None" not in encode_chat(messages, tokenizer).text
+
+
+def test_what_a_template_leaves_out_is_said_online():
+    tokenizer = make_tokenizer()
+    tokenizer.chat_template = THINKING
+
+    def activation(text, features):
+        return [[1.0] * len(features) for _ in tokenizer(text, add_special_tokens=False)["input_ids"]]
+
+    online = OnlineFeatureCentricDashboard(activation, tokenizer)
+    said = "turn 2: the template makes 5 characters of its 23"
+    conversation = "why?<eot><think>hm</think> Well.<eot>and?"
+    assert online.analyze(conversation, 1, chat=True).lost == [said]
+    assert Endpoints(None, online).analyze(conversation, "1", chat=True)["lost"] == [said]

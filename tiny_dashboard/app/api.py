@@ -101,7 +101,8 @@ class Endpoints(Served):
 
         Returns:
             {text, tokens, token_ids, features, activations: a row for each token, response, left_out: positions without
-            a value, since their norm is out of all proportion (attention sinks)}
+            a value, since their norm is out of all proportion (attention sinks), lost: what the chat template left out
+            or rewrote, in words}
         """
         generate = true_or_false(generate, "generate")
         prompt = self.encode(text, chat=chat, generation_prompt=generate and chat)
@@ -119,6 +120,7 @@ class Endpoints(Served):
             "activations": [[plain(v) for v in row] for row in result.activations.tolist()],
             "response": encoded.text[len(prompt.text) :],
             "left_out": result.left_out,
+            "lost": list(result.lost),
         }
 
     def top_features(self, text: str, k: int = 20, chat: bool = False) -> dict[str, Any]:

@@ -89,7 +89,7 @@ class OnlineView:
         """The views of an answer."""
         out = []
         for place, (analysis, title) in enumerate(zip(answer.views, titles, strict=False)):
-            said = []
+            said = list(analysis.lost)
             if analysis.left_out:
                 said.append(f"token {', '.join(map(str, analysis.left_out[:5]))} {LEFT_OUT}")
             if answer.difference is not None:

@@ -38,6 +38,7 @@ class Analysis:
         passage: tokens and tracks, as the highlighter takes them.
         window_size: tokens around what fires that are not folded.
         left_out: positions without a value, since their activations are out of all proportion (attention sinks).
+        lost: what the chat template left out or rewrote, a phrase for each such turn.
     """
 
     text: str
@@ -49,6 +50,7 @@ class Analysis:
     passage: Passage
     window_size: int | None
     left_out: list[int]
+    lost: Sequence[str] = ()
 
     @property
     def fragment(self) -> Html:
@@ -149,8 +151,8 @@ class OnlineDashboard(ABC):
     def extend(self, prompt: EncodedText, ids: Sequence[int]) -> EncodedText:
         """A prompt with an answer of these ids behind it, as one text; the prompt keeps its ids."""
         whole, before = ("".join(self.texts(part)) for part in ([*prompt.ids, *ids], prompt.ids))
-        special = [i in self._special for i in ids]
-        return EncodedText(prompt.text + whole.removeprefix(before), [*prompt.ids, *ids], [*prompt.special, *special])
+        special = [*prompt.special, *(i in self._special for i in ids)]
+        return EncodedText(prompt.text + whole.removeprefix(before), [*prompt.ids, *ids], special, prompt.lost)
 
     @property
     def can_generate(self) -> bool:
@@ -317,9 +319,8 @@ class OnlineDashboard(ABC):
             tracks = [*bands, *(replace(track, highlighted=False) for track in tracks)]
         passage = replace(self.passage(encoded, tracks), remarks=dict.fromkeys(left_out, LEFT_OUT))
         texts = list(passage.tokens)
-        return Analysis(
-            encoded.text, texts, encoded.ids, features, values, response, passage, self.window_size, left_out
-        )
+        known = (encoded.text, texts, encoded.ids, features, values, response, passage)
+        return Analysis(*known, self.window_size, left_out, encoded.lost)
 
     def passage(self, encoded: EncodedText, tracks: Sequence[Track] = ()) -> Passage:
         """A text as the highlighter takes it."""
