@@ -7,6 +7,7 @@ import pytest
 from tests.helpers.bundle import make_tokenizer
 from tiny_dashboard import OnlineFeatureCentricDashboard
 from tiny_dashboard.app.api import Endpoints
+from tiny_dashboard.app.loading import Loading
 from tiny_dashboard.core.prompts import encode_chat, encode_text
 
 HEADERS = (
@@ -144,4 +145,4 @@ def test_what_a_template_leaves_out_is_said_online():
     said = "turn 2: the template makes 5 characters of its 23"
     conversation = "why?<eot><think>hm</think> Well.<eot>and?"
     assert online.analyze(conversation, 1, chat=True).lost == [said]
-    assert Endpoints(None, online).analyze(conversation, "1", chat=True)["lost"] == [said]
+    assert Endpoints(None, Loading.of(online)).analyze(conversation, "1", chat=True)["lost"] == [said]
