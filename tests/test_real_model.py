@@ -18,6 +18,7 @@ from tiny_dashboard.collect import collect_examples, recheck
 from tiny_dashboard.core.prompts import encode_chat
 from tiny_dashboard.dictionaries.dictionary import Dictionary, Rows
 from tiny_dashboard.dictionaries.functions import ReLU, decoder_norm, layer_norm
+from tiny_dashboard.models.activations import get_activations
 from tiny_dashboard.models.featurizer import Featurizer
 
 LOADER = SourceFileLoader("real_model", str(Path(__file__).parent.parent / "scripts" / "real_model"))
@@ -30,6 +31,7 @@ pytestmark = [
     pytest.mark.skipif(not FOLDER.exists(), reason="the real model is not here: run scripts/real_model"),
 ]
 LAYER, CAPITAL = 15, 0
+LOW = 3  # a layer for what is run many times
 ABOUT = ["Paris is the capital of France.", "The capital city of Italy is Rome.", "Madrid, capital of Spain, is large."]
 OTHER = ["I like to eat bread with cheese.", "The function returns a list of numbers.", "It rained, so we read a book."]
 TEXT = "The cat sat on the mat in Berlin, which is the capital of Germany."
@@ -94,8 +96,8 @@ def test_a_chat_is_what_the_template_gives(parts, states, prepend_bos):
 def test_generation_is_that_of_transformers(parts, dashboard):
     model, tokenizer = parts
     encoded = dashboard.encode(CHAT[0]["content"], chat=True, generation_prompt=True)
-    *_, answered = dashboard.respond(encoded, max_new_tokens=12)
-    true = model.generate(torch.tensor([encoded.ids]), max_new_tokens=12, do_sample=False)[0].tolist()
+    *_, answered = dashboard.respond(encoded, max_new_tokens=8)
+    true = model.generate(torch.tensor([encoded.ids]), max_new_tokens=8, do_sample=False)[0].tolist()
     assert answered.ids == [i for i in true if i != tokenizer.eos_token_id or i in encoded.ids][: len(answered.ids)]
     assert "Paris" in answered.text
 
@@ -132,7 +134,7 @@ def test_steering_changes_the_answer_and_nothing_does_not(dashboard):
     prompt = dashboard.encode("Tell me about your day.", chat=True, generation_prompt=True)
 
     def answer(**steering):
-        *_, whole = dashboard.respond(prompt, max_new_tokens=24, **steering)
+        *_, whole = dashboard.respond(prompt, max_new_tokens=10, **steering)
         return whole.text
 
     plain = answer()
@@ -142,10 +144,17 @@ def test_steering_changes_the_answer_and_nothing_does_not(dashboard):
 
 @pytest.fixture(scope="module")
 def stored(parts, states, tmp_path_factory):
-    """Examples of a dictionary with a normalised input, with a BOS before each window; and that dictionary."""
-    tokenizer, mean = parts[1], states[1].mean(0)
-    model = copy.deepcopy(parts[0]).float()  # quicker here
-    dictionary = replace(sae(states, True), prepare=lambda x: (x - mean.to(x)) / 8, encoder_bias=None)
+    """Examples of a dictionary with a normalised input, with a BOS before each window; and that dictionary.
+
+    Of the model's first layers: each change that `recheck` tries runs the model again.
+    """
+    tokenizer = parts[1]
+    model = copy.deepcopy(parts[0])
+    model.model.layers = model.model.layers[: LOW + 2]
+    model.config.num_hidden_layers = LOW + 2
+    model = model.float()  # quicker here
+    mean = torch.cat([get_activations(model, tokenizer(text).input_ids, LOW)[0, 1:] for text in OTHER]).mean(0)
+    dictionary = replace(sae(states, True), layer=LOW, prepare=lambda x: (x - mean.to(x)) / 8, encoder_bias=None)
     folder = tmp_path_factory.mktemp("stored") / "examples"
     how = {"tokenizer": tokenizer, "context": 32, "samples": 0}
     return collect_examples(model, dictionary, [*ABOUT, TEXT], folder, **how), dictionary, model
@@ -157,13 +166,13 @@ def test_recheck_agrees_with_what_was_collected(parts, stored):
     found = recheck(source, model, dictionary, tokenizer=tokenizer, sample=12)
     assert found.agrees and found.change is None and len(found.tried) == 1
     assert re.match(
-        r"agree: 1\d of 12 stored examples agree with resid_post of layer 15 of LlamaForCausalLM", str(found)
+        r"agree: 1\d of 12 stored examples agree with resid_post of layer 3 of LlamaForCausalLM", str(found)
     )
 
 
 CHANGES = {  # how the dictionary was when the values were stored, and what recheck must say then
-    "at resid_post of layer 16": {"layer": 16},
-    "at resid_pre of layer 15": {"hook_point": "resid_pre"},
+    "at resid_post of layer 4": {"layer": 4},
+    "at resid_pre of layer 3": {"hook_point": "resid_pre"},
     "without the dictionary's own input normalisation": {"prepare": None},
     "with inputs layer-normed": {"prepare": layer_norm},
     "with values times the decoder norm": {"code_norm": decoder_norm},
