@@ -89,6 +89,11 @@ def test_batch_topk(tmp_path, kind, normed):
     config |= {"input_unit_norm": normed, "hook_point": "blocks.8.hook_resid_pre", "model_name": "gpt2-small"}
     config |= {"bandwidth": 0.001, "dtype": "torch.float32"}
     t = PLAIN | ({"jumprelu.log_threshold": draw(N, scale=0.3)} if kind == "jumprelu" else {})
+    if kind.endswith("topk"):
+        save(tmp_path, t, config, name="sae.pt")
+        with pytest.raises(ValueError, match=f"b_enc is not 0: this repository's {kind} does not train it"):
+            load_dictionary(tmp_path, **({"threshold": 0.8} if kind == "batchtopk" else {}))
+        t = t | {"b_enc": np.zeros(N, np.float32)}
     save(tmp_path, t, config, name="sae.pt")
     x = norm_x(X) if normed else X
     pre = relu((x - t["b_dec"]) @ t["W_enc"])

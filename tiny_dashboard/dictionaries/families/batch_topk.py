@@ -1,7 +1,7 @@
 """Bart Bussmann's BatchTopK repository: `sae.pt` and `config.json`, vanilla, top-k, BatchTopK and JumpReLU SAEs.
 
-With `input_unit_norm` on (x - mean) / (std + 1e-5). Top-k and BatchTopK: relu((x - b_dec) W), without b_enc; vanilla:
-relu((x - b_dec) W + b_enc); JumpReLU: relu(x W + b_enc) where it exceeds the threshold.
+With `input_unit_norm` on (x - mean) / (std + 1e-5). Top-k and BatchTopK: relu((x - b_dec) W), and b_enc stays 0;
+vanilla: relu((x - b_dec) W + b_enc); JumpReLU: relu(x W + b_enc) where it exceeds the threshold.
 Source: github.com/bartbussmann/BatchTopK, sae.py, logs.py.
 """
 
@@ -15,7 +15,7 @@ from tiny_dashboard.dictionaries.functions import Activation, ReLU, Threshold, T
 
 NAME = "BatchTopK"
 EXPECTS = "W_enc [d, D], W_dec [D, d], b_enc [D], b_dec [d], config.json with sae_type, act_size, dict_size"
-PASSES_OVER = ("b_enc", "b_dec", "top_k", "top_k_aux", "act_size", "num_batches_not_active")
+PASSES_OVER = ("b_dec", "top_k", "top_k_aux", "act_size", "num_batches_not_active")
 
 
 def recognises(checkpoint: Checkpoint) -> bool:
@@ -43,13 +43,16 @@ def read(checkpoint: Checkpoint, *, threshold: float | None = None) -> Dictionar
         )
     elif kind != "vanilla":
         raise ValueError(f"sae_type {kind!r} is unknown; expected vanilla, topk, batchtopk or jumprelu")
+    bias = checkpoint.tensor("b_enc", n_features)
+    if kind.endswith("topk") and bias.any():
+        raise ValueError(f"b_enc is not 0: this repository's {kind} does not train it, and a fork may add it or not")
     centre = None if kind == "jumprelu" else checkpoint.tensor("b_dec", width)
     normed = bool(config.get("input_unit_norm"))
     layer, hook_point = parse_hook(str(config.get("hook_point") or ""))
     return Dictionary(
         family=f"{NAME} {kind}",
         encoder=encoder,
-        encoder_bias=checkpoint.tensor("b_enc", n_features) if kind in ("vanilla", "jumprelu") else None,
+        encoder_bias=bias,
         decoder_rows=checkpoint.rows("W_dec", "Dd", D=n_features, d=width),
         activation=activation,
         prepare=lambda x: (layer_norm(x) if normed else x) - (0 if centre is None else centre.to(x)),
