@@ -30,7 +30,7 @@ def test_the_first_feature_is_shown(visit, app_client):
     expect(page.locator("#td-card strong").first).to_have_text("label 0")
     assert rows(page).locator(".td-p").all_text_contents() == ["".join(e["tokens"]) for e in examples]
     expect(page.locator("h1")).to_have_text("Tiny <b>pair</b> & co")
-    expect(page.locator(".td-head p")).to_contain_text("{{7*7}} ${7*7} · base ↔ chat · layer 1")
+    expect(page.locator(".td-head p").first).to_contain_text("{{7*7}} ${7*7} · base ↔ chat · layer 1")
     assert page.title() == "Tiny <b>pair</b> & co"
 
 
