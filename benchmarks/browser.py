@@ -1,4 +1,8 @@
-"""The app in a browser: how long the page stalls when a feature of 30 examples of 1,024 tokens is shown and read."""
+"""The app in a browser: how soon a click, a key and the first visit are answered, and how long the page stalls.
+
+The stalls are those of a feature of 30 examples of 1,024 tokens; clicks are on the demo, keys in a list of 131,072
+features, and the first visit is held against an empty page of Gradio's in the same run.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +12,16 @@ import shutil
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from benchmarks.rendering import N_EXAMPLES, N_TOKENS, passages
 from tiny_dashboard import OfflineFeatureCentricDashboard, launch
+from tiny_dashboard.core.examples import Example, ExampleSource
+from tiny_dashboard.core.statistics import FeatureTable
 
-SWITCHES = 8
+SWITCHES, VISITS = 8, 7
+N_FEATURES = 131_072
 LIMIT = 200  # milliseconds
 COUNT = f"document.querySelectorAll('#td-examples i').length == {N_EXAMPLES * N_TOKENS}"
 
@@ -30,6 +38,107 @@ def longest_task(browser: Browser, page: Page, act: Callable[[], Any]) -> tuple[
     main = {e["tid"] for e in events if e["name"] == "thread_name" and e["args"]["name"] == "CrRendererMain"}
     tasks = [e for e in events if e["name"].endswith("RunTask") and e["tid"] in main and e["ph"] == "X"]
     return max(task["dur"] for task in tasks) / 1000, max(task.get("tdur", 0) for task in tasks) / 1000
+
+
+# Resolves when what `ready` says is so and has been painted, with the milliseconds since `act`.
+PAINTED = """([act, ready]) => new Promise((resolve) => {
+  const start = performance.now(), is = new Function(`return ${ready}`);
+  new Function(act)();
+  const end = () => setTimeout(() => resolve(performance.now() - start));
+  const look = () => requestAnimationFrame(is() ? end : look);
+  look();
+})"""
+
+
+class Many(ExampleSource):
+    """A long list of features, of each of which something is known."""
+
+    def features(self) -> range:
+        return range(N_FEATURES)
+
+    def load(self, feature: int) -> list[Example]:
+        return [Example(1.0, ["a", " word"], [0.0, 1.0])]
+
+    def table(self) -> FeatureTable:
+        ids = np.arange(N_FEATURES)
+        known = {
+            "label": [f"the word {n} where it stands for another" for n in range(N_FEATURES)],
+            "density": (ids % 997 + 1) / 1e4,
+            "max_activation": (ids % 1009 + 1) / 10,
+        }
+        return FeatureTable(ids, known.get)
+
+
+def percentiles(times: list[float]) -> str:
+    return f"p50 {np.percentile(times, 50):.0f} ms, p95 {np.percentile(times, 95):.0f} ms"
+
+
+def clicks(browser: Browser, url: str) -> None:
+    """From a click on a feature in the list until its examples are painted, on the demo."""
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page.goto(url)
+    page.wait_for_selector("#td-examples .td-x")
+    page.wait_for_timeout(3000)
+    times = []
+    for n in range(24):
+        act = (
+            "document.querySelector('#td-examples .td').classList.add('old');"
+            f"document.querySelectorAll('#td-table tbody tr[data-at]')[{2 + n % 20}].querySelector('button').click()"
+        )
+        times.append(page.evaluate(PAINTED, [act, "document.querySelector('#td-examples .td:not(.old) .td-x')"]))
+        page.wait_for_timeout(100)
+    print(f"click on a feature to paint, demo: {percentiles(times[1:])} (limit p95 150 ms)")
+    page.close()
+
+
+def keystrokes(browser: Browser, url: str, said: str) -> None:
+    """From a key in the filter of a long list until the list is painted, its wait for a next key included."""
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page.goto(url)
+    page.wait_for_function("document.querySelector('#td-table [role=status]').textContent.includes('features')")
+    page.wait_for_timeout(1000)
+    times = []
+    for word in ("word 12", "max>99", "word 7777", "density<1%"):
+        for end in range(1, len(word) + 1):
+            act = (
+                f"const said = {said}, field = document.getElementById('td-search');"
+                f"field.value = {json.dumps(word[:end])}; said.textContent = 'old';"
+                "field.dispatchEvent(new Event('input'))"
+            )
+            times.append(page.evaluate(PAINTED, [act, f"{said}.textContent !== 'old'"]))
+    print(f"keystroke to paint, {N_FEATURES:,} features: {percentiles(times)} (limit p95 150 ms)")
+    page.close()
+
+
+def first_paint(browser: Browser, url: str) -> float:
+    """Milliseconds until a new visitor sees the page: the median of some."""
+    times = []
+    for _ in range(VISITS):
+        context = browser.new_context(viewport={"width": 1280, "height": 900})
+        page = context.new_page()
+        page.goto(url)
+        page.wait_for_selector(".gradio-container h1")
+        page.wait_for_function("performance.getEntriesByName('first-contentful-paint').length")
+        times.append(page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime"))
+        context.close()
+    return float(np.median(times))
+
+
+def answers(browser: Browser) -> None:
+    """Clicks, keys and first visits."""
+    import gradio as gr
+
+    with gr.Blocks() as empty:
+        gr.HTML("<h1>empty</h1>")
+    empty.launch(prevent_thread_lock=True, quiet=True, ssr_mode=False)
+    demo = launch(prevent_thread_lock=True, quiet=True)
+    long_list = launch(OfflineFeatureCentricDashboard(Many(), None), prevent_thread_lock=True, quiet=True)
+    clicks(browser, demo.local_url)
+    keystrokes(browser, long_list.local_url, "document.querySelector('#td-table [role=status]')")
+    bare, ours = first_paint(browser, empty.local_url), first_paint(browser, demo.local_url)
+    print(f"first paint: {ours:.0f} ms, {ours / bare:.2f} times an empty Gradio page's {bare:.0f} ms (limit 1.4)")
+    for app in (empty, demo, long_list):
+        app.close()
 
 
 def run() -> None:
@@ -66,8 +175,9 @@ def run() -> None:
         for name, act in reading.items():
             clock, cpu = longest_task(browser, page, act)
             print(f"  {name}: {clock:.0f} ms, of processor time {cpu:.0f} ms (limit {LIMIT} ms)")
+        app.close()
+        answers(browser)
         browser.close()
-    app.close()
 
 
 if __name__ == "__main__":

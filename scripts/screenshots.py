@@ -12,7 +12,7 @@ from playwright.sync_api import sync_playwright
 from tiny_dashboard import launch
 
 TEXT = "def read_lines(path):\n    with open(path, encoding='utf-8') as file:\n        return file.readlines()"
-FEATURE = "656"
+FEATURE = "378"
 
 
 def main(folder: Path) -> None:
@@ -22,7 +22,7 @@ def main(folder: Path) -> None:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
         for scheme in ("light", "dark"):
-            for size, width, height in (("", 1120, 800), ("-narrow", 400, 800)):
+            for size, width, height in (("", 1280, 900), ("-narrow", 400, 800)):
                 page = browser.new_page(
                     viewport={"width": width, "height": height}, color_scheme=scheme, device_scale_factor=1.5
                 )

@@ -127,7 +127,7 @@ def test_features_with_little_to_say(ask, from_dict):
     [
         (-1, "feature -1 is negative"),
         (9999, "feature 9999 has no examples here; of the 64 features that have, the nearest are 61, 62, 63"),
-        (10**30, "feature 1e+30 has no examples"),
+        (10**30, "feature 1000000000000000000000000000000 has no examples"),
         ("9" * 5000, "has no examples"),
         (1.5, "feature is '1.5'; give a whole number"),
         ("1.5", "feature is '1.5'; give a whole number"),

@@ -27,33 +27,33 @@ def test_the_first_feature_is_shown(visit, app_client):
     page = visit()
     examples = app_client.predict(feature=0, api_name="/examples")["examples"]
     expect(rows(page)).to_have_count(len(examples))
-    expect(page.locator("#td-card strong").first).to_have_text("label 0")
+    expect(page.locator("#td-card h2").first).to_have_text("label 0")
     assert rows(page).locator(".td-p").all_text_contents() == ["".join(e["tokens"]) for e in examples]
     expect(page.locator("h1")).to_have_text("Tiny <b>pair</b> & co")
     expect(page.locator(".td-head p").first).to_contain_text("{{7*7}} ${7*7} · base ↔ chat · layer 1")
-    assert page.title() == "Tiny <b>pair</b> & co"
+    expect(page).to_have_title("0 · Tiny <b>pair</b> & co")
 
 
 def test_no_number_is_the_first_feature(visit):
     page = visit("?feature=9", wait=f"{EXAMPLES} .td-x")
     show_feature(page, "")
     expect(feature_box(page)).to_have_value("0")
-    expect(page.locator("#td-card strong").first).to_have_text("label 0")
+    expect(page.locator("#td-card h2").first).to_have_text("label 0")
 
 
 def test_next_previous_random_and_the_number(visit):
     page = visit(wait=f"{EXAMPLES} .td-x")
     page.locator("#td-next").click()
-    expect(page.locator("#td-card strong").first).to_have_text("label 1")
+    expect(page.locator("#td-card h2").first).to_have_text("label 1")
     expect(feature_box(page)).to_have_value("1")
     page.locator("#td-previous").click()
-    expect(page.locator("#td-card strong").first).to_have_text("label 0")
+    expect(page.locator("#td-card h2").first).to_have_text("label 0")
     page.locator("#td-previous").click()
     expect(feature_box(page)).to_have_value(str(N_FEATURES - 1))
     page.locator("#td-next").click()
     expect(feature_box(page)).to_have_value("0")
     show_feature(page, 17)
-    expect(page.locator("#td-card strong").first).to_have_text("label 17")
+    expect(page.locator("#td-card h2").first).to_have_text("label 17")
     wait_for_query(page, tab="offline", feature=17)
     for _ in range(20):
         page.locator("#td-random").click()
@@ -67,9 +67,9 @@ def test_keys_for_what_is_always_in_reach(visit):
     page = visit(wait=f"{EXAMPLES} .td-x")
     page.locator("h1").click()
     page.keyboard.press("n")
-    expect(page.locator("#td-card strong").first).to_have_text("label 1")
+    expect(page.locator("#td-card h2").first).to_have_text("label 1")
     page.keyboard.press("p")
-    expect(page.locator("#td-card strong").first).to_have_text("label 0")
+    expect(page.locator("#td-card h2").first).to_have_text("label 0")
     page.keyboard.press("/")
     expect(page.locator("#td-search")).to_be_focused()
     page.keyboard.type("np")
@@ -104,23 +104,23 @@ def test_the_list_beside_the_detail(visit):
     search.fill("label 1")
     expect(count).to_have_text("11 found")
     lines.filter(has_text="label 15").click()
-    expect(page.locator("#td-card strong").first).to_have_text("label 15")
+    expect(page.locator("#td-card h2").first).to_have_text("label 15")
     wait_for_query(page, feature=15)
     expect(table.locator("tr[aria-current]")).to_contain_text("label 15")
     page.locator("h1").click()
     page.keyboard.press("j")
-    expect(page.locator("#td-card strong").first).to_have_text("label 16")
+    expect(page.locator("#td-card h2").first).to_have_text("label 16")
     page.keyboard.press("k")
-    expect(page.locator("#td-card strong").first).to_have_text("label 15")
+    expect(page.locator("#td-card h2").first).to_have_text("label 15")
     wait_for_query(page, feature=15)
     page.go_back()
-    expect(page.locator("#td-card strong").first).to_have_text("label 16")
+    expect(page.locator("#td-card h2").first).to_have_text("label 16")
     expect(table.locator("tr[aria-current]")).to_contain_text("label 16")
     search.fill("nothing like this")
     expect(count).to_have_text("nothing found")
     search.fill("33")
     search.press("Enter")  # a number opens its feature
-    expect(page.locator("#td-card strong").first).to_have_text("label 33")
+    expect(page.locator("#td-card h2").first).to_have_text("label 33")
     search.fill("loudness>1")
     expect(table.locator("[role=alert]")).to_contain_text("'loudness' in 'loudness>1' is no column; there are feature")
     search.press("Escape")
@@ -147,14 +147,12 @@ def test_settings_change_the_view(visit, rich, app_client):
     bar = page.locator(f"{EXAMPLES} .td-bar > span").first
     n = len(app_client.predict(feature=rich, api_name="/examples")["examples"])
     expect(bar).to_have_text(f"{n} examples · window 50")
-    page.get_by_role("button", name="Display").click()
-    page.wait_for_timeout(500)  # Gradio's controls listen a moment after they are shown; nobody types that fast
-    window = page.get_by_label("number input for Window")
+    window = page.get_by_label("Window", exact=True)
     window.fill("3")
     window.press("Tab")
     expect(bar).to_have_text(f"{n} examples · window 3")
     expect(page.locator(f"{EXAMPLES} details").first).to_be_attached()
-    number = page.get_by_label("number input for Examples")
+    number = page.get_by_label("Examples", exact=True)
     number.fill("1")
     number.press("Tab")
     expect(bar).to_have_text("1 example · window 3")
@@ -173,7 +171,9 @@ def test_settings_change_the_view(visit, rich, app_client):
     expect(legend).to_contain_text("0.50, clamped")
     scale.fill("loud")
     scale.press("Enter")
-    expect(page.locator(f"{EXAMPLES} .td-error")).to_contain_text("the scale is 'loud'; give a number above 0")
+    # It is said beside the field, and the last view stays.
+    expect(page.locator("#td-said .td-error")).to_contain_text("the scale is 'loud'; give a number above 0")
+    expect(rows(page)).to_have_count(n)
     scale.fill("")
     scale.click()
     page.get_by_role("option", name="this feature").click()
@@ -186,7 +186,6 @@ def test_settings_change_the_view(visit, rich, app_client):
 
 def test_the_colour_of_the_highlights(visit, rich):
     page = visit(f"?feature={rich}", wait=f"{EXAMPLES} .td-x")
-    page.get_by_role("button", name="Display").click()
     page.get_by_role("button", name="Colour").click()
     box = page.locator(".color-picker input")
     box.fill("#0000ff")
@@ -304,9 +303,8 @@ def test_the_address_carries_what_is_shown(visit, rich):
     page = visit(f"?tab=offline&feature={rich}&window=7&examples=2&scale=example&mask=true", wait=f"{EXAMPLES} .td-x")
     expect(page.locator(f"{EXAMPLES} .td-bar > span").first).to_have_text("2 examples · window 7")
     expect(page.locator(f"{EXAMPLES} .td-legend")).to_contain_text("each example's own maximum")
-    page.get_by_role("button", name="Display").click()
-    expect(page.get_by_label("number input for Window")).to_have_value("7")
-    expect(page.get_by_label("number input for Examples")).to_have_value("2")
+    expect(page.get_by_label("Window", exact=True)).to_have_value("7")
+    expect(page.get_by_label("Examples", exact=True)).to_have_value("2")
     expect(page.get_by_label("Leave out special tokens")).to_be_checked()
     page.locator("#td-next").click()
     expect(feature_box(page)).to_have_value(str(rich + 1))
@@ -366,13 +364,53 @@ def test_a_nonsense_address_is_said_or_left_out(visit):
         expect(page.locator(shown).locator("visible=true").first).to_be_visible()
         page.get_by_role("tab", name="Offline").click()
         show_feature(page, 1)
-        if re.search("window|examples|scale", query):
-            page.get_by_role("button", name="Display").click()
-            for name in ("Window", "Examples"):
-                page.get_by_label(f"number input for {name}").fill("5")
-                page.get_by_label(f"number input for {name}").press("Tab")
-            page.get_by_label("Scale").fill("")
-            page.get_by_label("Scale").click()
-            page.get_by_role("option", name="this feature").click()
-        expect(page.locator("#td-card strong").first).to_have_text("label 1")
+        expect(page.locator("#td-card h2").first).to_have_text("label 1")
         expect(rows(page).first).to_be_visible()
+
+
+def test_two_features_stand_side_by_side(visit, rich):
+    page = visit(f"?feature={rich}&with=9", wait="#td-other-examples .td-x")
+    expect(page.locator("#td-other-card h2")).to_have_text("label 9")
+    lines = [page.locator(place).bounding_box() for place in (EXAMPLES, "#td-other-examples")]
+    assert lines[0]["y"] == lines[1]["y"] and lines[0]["x"] + lines[0]["width"] < lines[1]["x"]
+    page.locator("#td-next").click()
+    expect(page.locator("#td-card h2")).to_have_text(f"label {rich + 1}")
+    wait_for_query(page, feature=rich + 1, **{"with": 9})
+    other = page.get_by_label("Compare with feature")
+    other.fill("9999")
+    other.press("Enter")
+    expect(page.locator("#td-other-examples .td-error")).to_contain_text("feature 9999 has no examples here")
+    expect(rows(page).first).to_be_visible()
+    other.fill("")
+    other.press("Enter")
+    expect(page.locator("#td-other-examples")).to_be_hidden()
+    wait_for_query(page, **{"with": None})
+
+
+def test_stars_are_kept_in_the_browser(visit, rich):
+    page = visit("?feature=9", wait=f"{EXAMPLES} .td-x", permissions=["clipboard-read", "clipboard-write"])
+    star = page.get_by_role("button", name="star this feature")
+    star.click()
+    expect(star).to_have_attribute("aria-pressed", "true")
+    show_feature(page, rich)
+    expect(star).to_have_attribute("aria-pressed", "false")
+    page.locator("h1").click()
+    page.keyboard.press("s")
+    expect(star).to_have_attribute("aria-pressed", "true")
+    page.locator("#td-table").get_by_role("button", name="copy").click()
+    expect(page.locator("#td-table").get_by_role("button", name="copied")).to_be_visible()
+    assert page.evaluate("navigator.clipboard.readText()") == f"--features 9,{rich}"
+    page.get_by_role("button", name="★ 2").click()
+    expect(page.locator("#td-table .td-bar span")).to_have_text("2 found")
+    page.reload()
+    expect(star).to_have_attribute("aria-pressed", "true")
+    star.click()
+    expect(star).to_have_attribute("aria-pressed", "false")
+
+
+def test_the_reader_keeps_paragraphs_from_feature_to_feature(visit, rich):
+    page = visit(f"?feature={rich}", wait=f"{EXAMPLES} .td-x")
+    page.get_by_role("button", name="paragraphs").click()
+    page.locator("#td-next").click()
+    expect(page.locator("#td-card h2")).to_have_text(f"label {rich + 1}")
+    expect(page.locator(f"{EXAMPLES} .td")).to_have_attribute("data-view", "paragraphs")

@@ -9,6 +9,7 @@ import sqlite3
 import stat
 import sys
 import threading
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.helpers.bundle import BARE_FEATURE, DEAD, HOSTILE_FEATURE, N_FEATURES, make_model
-from tests.helpers.colors import alpha_of
+from tests.helpers.colors import alpha_of, shade
 from tests.helpers.hostile import ANY_TEXT, HOSTILE, shown
 from tests.helpers.html_tree import data_of, ids_of, parse, passages_of, tokens_of
 from tests.helpers.tokenizers import byte_level, slow_byte_level, wordpiece
@@ -205,7 +206,7 @@ def test_options_reach_the_format(tmp_path):
             UnknownFeatureError,
             "feature 4 has no examples here; of the 3 features that have, the nearest are 3, 7, 40",
         ),
-        (10**30, UnknownFeatureError, "feature 1e+30 has no examples here"),
+        (10**30, UnknownFeatureError, "feature 1000000000000000000000000000000 has no examples here"),
         (-1, ValueError, "feature -1 is negative"),
         (1.5, ValueError, "feature 1.5 is not a whole number"),
         ("3", ValueError, "feature '3' is not a whole number"),
@@ -268,7 +269,7 @@ def drawn(dashboard, feature, **how):
 
 def test_scales():
     dashboard = offline({1: [(4.0, ["a", "b"], [4.0, 1.0]), (2.0, ["c"], [2.0])]})
-    part = lambda share: round(255 * max_alpha(COLORS[0]) * (0.06 + 0.94 * share))  # noqa: E731
+    part = partial(shade, COLORS[0])
     assert drawn(dashboard, 1) == [("4.00", [FULL, part(1 / 4)]), ("2.00", [FULL])]
     assert drawn(dashboard, 1, scale="feature") == [("4.00", [FULL, part(1 / 4)]), ("2.00", [part(1 / 2)])]
     for number in (8, 8.0, "8", " 8.0 ", np.float32(8)):

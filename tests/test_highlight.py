@@ -17,7 +17,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tests.helpers.colors import alpha_of, contrast_on, rgb
+from tests.helpers.colors import alpha_of, contrast_on, rgb, shade
 from tests.helpers.hostile import ANY_TEXT, shown
 from tests.helpers.html_tree import data_of, ids_of, parse, passages_of, tokens_of
 from tiny_dashboard.core import highlight
@@ -175,7 +175,7 @@ def test_colour_grows_with_the_value_and_never_vanishes():
     assert alphas[5] == round(255 * max_alpha(COLORS[0]))
     # Linear above a faint floor, by an independent formula.
     for value, alpha in zip(values[1:], alphas[1:], strict=True):
-        assert abs(alpha - 255 * max_alpha(COLORS[0]) * (0.06 + 0.94 * value / 10)) <= 0.5 + 1e-9
+        assert abs(alpha - shade(COLORS[0], value / 10)) <= 1
 
 
 def test_negative_values_have_their_own_colour_and_scale():
@@ -194,7 +194,7 @@ def test_negative_values_have_their_own_colour_and_scale():
     # One number is the scale of both sides.
     clamped = passage_html(Passage(list("abcd"), [Track("f", [10, -0.5, -1, 5], scale=2)]))
     assert alpha_of(styles(clamped)[0]) == alpha_of(styles(clamped)[3]) == round(255 * max_alpha(COLORS[0]))
-    assert alpha_of(styles(clamped)[2]) == round(255 * max_alpha(NEGATIVE_COLORS[0]) * (0.06 + 0.94 / 2))
+    assert alpha_of(styles(clamped)[2]) == shade(NEGATIVE_COLORS[0], 1 / 2)
     assert "clamped (10.00 at most)" in parse(clamped).one("span", "td-legend").text
     assert "−2.00" in parse(clamped).one("span", "td-legend").text
 
@@ -227,7 +227,7 @@ def test_scales_of_examples_are_their_own_or_shared():
     assert "each example's own maximum" in parse(own).one("span", "td-legend").text
     shared = examples_html(share_scale([weak, strong]))
     full = round(255 * max_alpha(COLORS[0]))
-    assert alpha_of(styles(shared)[2]) == round(255 * max_alpha(COLORS[0]) * (0.06 + 0.94 / 2)) < full
+    assert alpha_of(styles(shared)[2]) == shade(COLORS[0], 1 / 2) < full
     assert "own maximum" not in parse(shared).one("span", "td-legend").text
     assert "20.00" in parse(shared).one("span", "td-legend").text
     given = share_scale([weak, strong], 5.0)
@@ -245,7 +245,7 @@ def test_each_track_has_its_own_shared_scale():
     ]
     assert [[t.scale for t in p.tracks] for p in share_scale(passages)] == [[2, 100], [2, 100]]
     legend = parse(examples_html(share_scale(passages))).one("span", "td-legend")
-    assert [words(s) for s in legend.children] == ["f: 0 2.00", "g: 0 100.00"]
+    assert [words(s) for s in legend.all("span")] == ["f: 0 2.00", "g: 0 100.00"]
 
 
 def words(node):
@@ -260,12 +260,12 @@ def test_a_legend_names_each_track_once_and_says_its_scale_on_both_sides_of_zero
     assert words(legend(Track("feature 3", [6.37, 0]))) == "feature 3: 0 6.37"
     assert words(parse(examples_html([one("a", values=[6.37])])).one("span", "td-legend")) == "0 6.37"
     both = legend(Track("feature 0, base", [-2, 5]), Track("feature 0, chat", [-1, 0]))
-    assert [words(s) for s in both.children] == ["feature 0, base: −2.00 0 5.00", "feature 0, chat: −1.00 0"]
-    below, above = both.children[0].all("s")
+    assert [words(s) for s in both.all("span")] == ["feature 0, base: −2.00 0 5.00", "feature 0, chat: −1.00 0"]
+    below, above = both.all("span")[0].all("s")
     assert re.search(f"270deg,{NEGATIVE_COLORS[0]}00,{NEGATIVE_COLORS[0]}", below.attrs["style"])
     assert re.search(f"90deg,{COLORS[0]}00,{COLORS[0]}", above.attrs["style"])
     own = parse(examples_html([one("a", "b", values=[1, -1]), one("a", "b", values=[2, -9])]))
-    assert words(own.one("span", "td-legend")) == "0 each example's own maximum"
+    assert words(own.one("span", "td-legend")) == "0 each example's own maximum: shades of two lines cannot be compared"
     assert len(own.one("span", "td-legend").all("s")) == 2
 
 
@@ -308,6 +308,13 @@ def test_any_values_draw_within_bounds(values, scale):
 
 RANDOM = random.Random(5)
 SOME_COLORS = [f"#{RANDOM.randrange(256**3):06x}" for _ in range(200)]
+
+
+@pytest.mark.parametrize("color", [*COLORS, *NEGATIVE_COLORS])
+def test_the_faintest_colour_can_be_told_from_the_page(color):
+    weakest = alpha_of(styles(passage_html(Passage(["x", "y"], [Track("f", [1e-9, 1.0], color=color)])))[0])
+    for _, ground in SURROUNDINGS:
+        assert contrast_on(ground, ground, color, weakest) >= 1.15
 
 
 @pytest.mark.parametrize("color", [*COLORS, *NEGATIVE_COLORS, "#000000", "#ffffff", "#ffff00", "#0000ff", "#808080"])

@@ -129,7 +129,7 @@ def test_search_sort_and_steps_back(open_site):
 
 def test_hostile_text_and_unknown_features_are_inert(open_site):
     page = open_site(f"?feature={HOSTILE_FEATURE}")
-    expect(page.locator("#td-view strong").first).to_have_text(HOSTILE_LABEL)
+    expect(page.locator("#td-view h2").first).to_have_text(HOSTILE_LABEL)
     expect(page.locator("#td-table tr[aria-current] td").nth(1)).to_have_text(HOSTILE_LABEL)
     page = open_site("?feature=<img src=x onerror=window.__pwned=1>", ".td-error")
     expect(page.locator(".td-error")).to_contain_text("give a whole number")

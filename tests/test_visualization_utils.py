@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.helpers.colors import alpha_of
+from tests.helpers.colors import alpha_of, shade
 from tests.helpers.hostile import HOSTILE, shown
 from tests.helpers.html_tree import data_of, ids_of, parse, passages_of, tokens_of
 from tests.helpers.tokenizers import byte_level, sentencepiece
@@ -95,7 +95,7 @@ def test_columns_have_scales_of_their_own_or_share_one():
     # Two columns that share: the weak one is a tenth of the strong one.
     shared, _, tree = look(TOKENS, values, None, relative_normalization=False)
     assert alpha_of(own[0], 0) == FULL[0]
-    assert alpha_of(shared[0], 0) == round(255 * max_alpha(COLORS[0]) * (0.06 + 0.94 / 10))
+    assert alpha_of(shared[0], 0) == shade(COLORS[0], 1 / 10)
     assert tree.one("span", "td-legend").text.count("10.00") == 2
     # What is not highlighted has no part in the scale.
     quiet, _, _ = look(TOKENS, [[1.0, 99.0]] * 3, None, highlight_idx=0, relative_normalization=False)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import re
 
+from tiny_dashboard.core.highlight import max_alpha, min_alpha
+
 
 def alpha_of(style: str, band: int = 0) -> int:
     found = re.findall(r"#[0-9a-f]{6}([0-9a-f]{2})|#0000", style)
@@ -28,3 +30,8 @@ def contrast_on(ink, ground, color, alpha):
     mixed = [(c * alpha + g * (255 - alpha)) / 255 for c, g in zip(rgb(color), rgb(ground), strict=True)]
     pair = sorted([luminance(rgb(ink)), luminance(mixed)])
     return (pair[1] + 0.05) / (pair[0] + 0.05)
+
+
+def shade(color, share):
+    """The opacity, 0 to 255, of a value that is `share` of the scale's end: linear above a floor."""
+    return round(255 * (min_alpha(color) + (max_alpha(color) - min_alpha(color)) * share))

@@ -59,6 +59,7 @@ _BUTTONS = {
     "p": ("td-previous", "feature before"),
     "r": ("td-random", "any feature"),
     "l": ("td-label-button", "label this feature"),
+    "s": ("td-star", "a star for the feature, or none"),
     "o": ("td-go-online-button", "to the online tab"),
 }
 
@@ -132,8 +133,12 @@ def url_js(usual: Mapping[str, str] = MappingProxyType({})) -> str:
         f"Object.entries({json.dumps(dict(usual))}).forEach(([name, usual], i) => set(name, values[i], usual));"
         "const differs = (name) => before.searchParams.get(name) !== url.searchParams.get(name);"
         "const step = before.searchParams.has('tab') && ['tab', 'view', 'feature', 'with', 'text'].some(differs);"
+        "if (step) url.hash = '';"  # of an example of another feature
         "if (url.href !== before.href) history[step ? 'pushState' : 'replaceState'](null, '', url);"
         "const shown = url.searchParams.get('feature');"
+        "if (!document.querySelector('gradio-app[src], gradio-app[space]')) {"
+        " const name = window.tinyDashboardTitle ??= document.title;"
+        " document.title = shown && url.searchParams.get('tab') === 'offline' ? `${shown} · ${name}` : name; }"
         "document.querySelector('#td-table .td-mount')?.tinyList?.current(shown);"
         # A Space lives in a frame of the Hub's page, whose address is the one that people copy.
         "if (parent !== window) parent.postMessage({queryString: url.searchParams.toString()}, 'https://huggingface.co');"

@@ -129,7 +129,7 @@ class LabelEditor:
 
     def connect(self, off: Any) -> None:
         """Let the components act on the `OfflineTab` that they stand in."""
-        self._show = off.show
+        self._show, self._same = off.show, [gr.skip()] * len(off.shown)
         texts = [self.name, self.note]
         opened = self.start.click(None, off.feature, [self.feature, *texts], js=_OPEN)
         known = opened.then(self.open, self.feature, [self.before, self.noted, self.name, self.said], **_QUIET)
@@ -169,7 +169,7 @@ class LabelEditor:
             self._give(feature, label, text, self._writers.author(request, profile))
             return self._kept(), *self._again(feature, view)
         except Exception as error:
-            return note(explain(error), "error"), *[gr.skip()] * 3
+            return note(explain(error), "error"), *self._same
 
     async def explain(
         self, request: gr.Request, profile: gr.OAuthProfile | None, feature: Any, *view: Any
@@ -189,9 +189,9 @@ class LabelEditor:
             score = "" if label.score is None else f", score {label.score:.2f} over {label.n_judgements} texts"
             return note(f"{self._llm}: {label.label}{score}", "fine"), *self._again(number, view)
         except ConnectionError:  # which says where its server is: that is not for everybody
-            return note(f"{self._llm} does not answer now; try again later", "error"), *[gr.skip()] * 3
+            return note(f"{self._llm} does not answer now; try again later", "error"), *self._same
         except Exception as error:
-            return note(explain(error), "error"), *[gr.skip()] * 3
+            return note(explain(error), "error"), *self._same
 
     def label(
         self, feature: int, label: str, request: gr.Request, profile: gr.OAuthProfile | None, note: str = ""
@@ -230,7 +230,7 @@ class LabelEditor:
         return (
             self._show(*view)
             if whole_number(view[0], "feature") == whole_number(feature, "feature")
-            else (gr.skip(),) * 3
+            else tuple(self._same)
         )
 
     def _kept(self) -> str:

@@ -250,7 +250,7 @@ def _connect(off: OfflineTab, on: OnlineTab, tabs: gr.Tabs) -> None:
     """The loop: an example goes to the live model, a feature that fires there opens its examples."""
 
     def try_online(event: gr.EventData, chosen: Any, *settings: Any) -> Any:
-        _, _, _, mask, _ = settings
+        _, _, _, _, mask, _ = settings
         stored = f"{chosen}.{event.passage}" + ".masked" * bool(mask)
         return {tabs: gr.Tabs(selected="online")} | on.compare(stored)
 

@@ -6,9 +6,9 @@ import gradio as gr
 
 
 def theme() -> gr.themes.Base:
-    """Quiet surfaces, thin lines, one accent: nothing competes with the highlights."""
+    """Quiet surfaces, thin lines, ink: colour belongs to the highlights."""
     base = gr.themes.Base(
-        primary_hue=gr.themes.colors.orange,
+        primary_hue=gr.themes.colors.gray,
         neutral_hue=gr.themes.colors.gray,
         radius_size=gr.themes.sizes.radius_md,
         font=["system-ui", "-apple-system", "Segoe UI", "sans-serif"],
@@ -28,15 +28,15 @@ def theme() -> gr.themes.Base:
         "button_secondary_background_fill_hover": ("#eceef1", "#282c2f"),
         "button_secondary_border_color": ("#e3e6ea", "#2b2f33"),
         "button_secondary_text_color": ("#4b5563", "#a8b0b8"),
-        "button_primary_background_fill": ("#b84e00", "#a84800"),
-        "button_primary_background_fill_hover": ("#a04400", "#b84e00"),
-        "button_primary_text_color": ("#ffffff", "#ffffff"),
+        "button_primary_background_fill": ("#374151", "#d7dbe0"),
+        "button_primary_background_fill_hover": ("#1f2937", "#ffffff"),
+        "button_primary_text_color": ("#ffffff", "#161718"),
         "button_primary_border_color": ("*button_primary_background_fill", "*button_primary_background_fill"),
     }
     return base.set(
         **{name: light for name, (light, _) in surfaces.items()},
         **{f"{name}_dark": dark for name, (_, dark) in surfaces.items()},
-        color_accent="#b84e00",  # in the dark the style sheet has a lighter one: text in it keeps its contrast
+        color_accent="#374151",  # in the dark the style sheet has a lighter one: text in it keeps its contrast
         body_text_color_subdued="*neutral_500",
         block_padding="0px",
         block_title_text_size="*text_sm",

@@ -297,7 +297,7 @@ def check_feature(feature: Any, source: Mapping[int, Any]) -> int:
         number = index(feature)
     except TypeError:
         raise ValueError(f"feature {repr(feature)[:80]} is not a whole number; give its index, 0 or above") from None
-    shown = number if abs(number) < 10**12 else f"{number:.3g}" if abs(number) < 10**300 else "of that size"
+    shown = number if abs(number) < 10**40 else "of that size"
     if number < 0:
         raise ValueError(f"feature {shown} is negative; features are counted from 0")
     if number not in source:

@@ -27,7 +27,7 @@ import numpy as np
 # Okabe and Ito's colours, told apart with any colour vision: two tracks, and the negative side of each.
 COLORS = ("#d55e00", "#0072b2")
 NEGATIVE_COLORS = ("#009e73", "#cc79a7")
-MIN_CONTRAST = 4.5  # WCAG 2.2, level AA
+MIN_CONTRAST, MIN_SHADE = 4.5, 1.15  # of text, as WCAG 2.2 has it for level AA; of the faintest colour
 # (text, background) of the light and of the dark surroundings that the colours are made for
 SURROUNDINGS = (("#1f2937", "#ffffff"), ("#e5e7eb", "#18191b"))
 
@@ -176,6 +176,13 @@ def max_alpha(color: str) -> float:
     return opacity / 255
 
 
+@cache
+def min_alpha(color: str) -> float:
+    """The weakest opacity of `#rrggbb`: what is coloured at all can be told from the page, in light and in dark."""
+    seen = lambda a: min(_contrast(g, _over(color, g, a / 255)) for _, g in SURROUNDINGS) >= MIN_SHADE  # noqa: E731
+    return min(next(filter(seen, range(1, 256)), 255) / 255, max_alpha(color) / 4)
+
+
 @dataclass(frozen=True)
 class Ink:
     """A highlighted track, ready to be drawn.
@@ -205,20 +212,17 @@ def _ink(track: Track, place: int) -> Ink:
     values = track.array()
     if track.scale is not None and not (math.isfinite(track.scale) and track.scale > 0):
         raise ValueError(f"the scale of track {track.name!r} is {track.scale}; give a number above 0, or None")
-    above, below = track.color, track.negative_color
-    colors = (
-        hex_color(COLORS[place] if above is None else above),
-        hex_color(NEGATIVE_COLORS[place] if below is None else below),
-    )
+    given = (COLORS, track.color), (NEGATIVE_COLORS, track.negative_color)
+    colors: Any = tuple(hex_color(palette[place] if color is None else color) for palette, color in given)
     at = np.flatnonzero(np.abs(values) > 0)
     shown = dict(zip(at.tolist(), values[at].tolist(), strict=True))
     most = max([0.0, *shown.values()]), -min([0.0, *shown.values()])
     ends = float(track.scale or most[0]), float(track.scale or most[1])
     shades = dict.fromkeys(shown, "")
     for color, end, which in zip(colors, ends, (values[at] > 0, values[at] < 0), strict=True):
-        # A faint floor: what fires at all can be seen.
-        strength = 0.06 + 0.94 * (np.minimum(np.abs(values[at][which]), end) / (end or 1))
-        alphas = np.maximum(1, np.rint(255 * max_alpha(color) * strength)).astype(int).tolist()
+        weakest, strongest = 255 * min_alpha(color), 255 * max_alpha(color)
+        share = np.minimum(np.abs(values[at][which]), end) / (end or 1)
+        alphas = np.rint(weakest + (strongest - weakest) * share).astype(int).tolist()
         shades |= {p: f"{color}{alpha:02x}" for p, alpha in zip(at[which].tolist(), alphas, strict=True)}
     return Ink(track, values, shown, shades, colors, ends, most)
 
@@ -231,9 +235,8 @@ def tokens_html(passage: Passage, inks: list[Ink]) -> tuple[list[str], dict[str,
     for track in passage.tracks:
         ink = drawn.get(id(track)) or _ink(track, 0)
         if len(ink.values) != n:
-            raise ValueError(
-                f"track {track.name!r} has {len(ink.values)} values for {n} tokens; give one for each token"
-            )
+            has = f"track {track.name!r} has {len(ink.values)} values"
+            raise ValueError(f"{has} for {n} tokens; give one for each token")
         if track.in_tooltip:
             data["v"].append([list(ink.shown), [float(f"{v:.4g}") for v in ink.shown.values()]])
     if passage.ids is not None:
@@ -242,7 +245,6 @@ def tokens_html(passage: Passage, inks: list[Ink]) -> tuple[list[str], dict[str,
             raise ValueError(f"{len(ids)} token ids for {n} tokens; give one for each token")
         data["id"] = _packed(ids)
     text = _BETWEEN.join(passage.tokens)
-    # Made as one string: a call for each token would be most of the cost.
     parts = f"<i>{_escape(text)}</i>".replace(_BETWEEN, f"</i>{_BETWEEN}<i>").split(_BETWEEN)
     if len(parts) != n:
         parts = [f"<i>{_escape(token)}</i>" for token in passage.tokens]
@@ -340,10 +342,10 @@ def legend_of(all_inks: Iterable[list[Ink]], *, named: bool) -> str:
                 label += f", clamped ({sign}{format_number(most)} at most)"
             scale = [label, bar, *scale] if side else [*scale, bar, label]
         if not shared:
-            scale.append("each example's own maximum")
+            scale.append("<strong>each example's own maximum</strong>: shades of two lines cannot be compared")
         shown = f"{plain_text(name)}: " if named or len(ends) > 1 else ""
         out.append(f"<span>{shown}{' '.join(filter(None, scale))}</span>")
-    return f'<span class="td-legend">{"".join(out)}</span>' if out else ""
+    return f' <span class="td-legend">{" ".join(out)}</span>' if out else ""
 
 
 def root_html(
@@ -354,17 +356,14 @@ def root_html(
     names = [track.name for track in tracks if track.in_tooltip]
     for at, passage in enumerate(passages):
         if (own := [track.name for track in passage.tracks if track.in_tooltip]) != names:
+            these, first = ", ".join(own) or "none", ", ".join(names) or "none"
             raise ValueError(
-                f"passage {at} has the tracks {', '.join(own) or 'none'}, and the first has "
-                f"{', '.join(names) or 'none'}; give all passages the same, in the same order"
+                f"passage {at} has the tracks {these}, and the first has {first}; give all the same, in order"
             )
     usual = dict(zip([id(track) for track in tracks if track.highlighted], COLORS, strict=False))
     colors = [hex_color(usual[id(t)] if t.color is None else t.color) if id(t) in usual else "" for t in tracks]
-    about = {
-        "names": names,
-        "colors": [color for color, track in zip(colors, tracks, strict=True) if track.in_tooltip],
-        "passages": data,
-    }
+    shown = [color for color, track in zip(colors, tracks, strict=True) if track.in_tooltip]
+    about = {"names": names, "colors": shown, "passages": data}
     # "<" is the one character that could end the script element.
     payload = json.dumps(about, separators=(",", ":")).replace("<", "\\u003c")
     head = f"<h3>{plain_text(title)}</h3>" if title else ""

@@ -16,7 +16,7 @@ from tiny_dashboard.core.concordance import examples_html, likes_together, share
 from tiny_dashboard.core.examples import Example, ExampleSource, SourceInfo, check_example, check_feature, stored_tokens
 from tiny_dashboard.core.figure import figure
 from tiny_dashboard.core.files import write_text
-from tiny_dashboard.core.highlight import Color, Html, Passage, Track, format_number
+from tiny_dashboard.core.highlight import Color, Html, Passage, Track, format_number, plain_text
 from tiny_dashboard.core.prompts import special_ids, stored_ids
 from tiny_dashboard.core.static import assets, page
 from tiny_dashboard.core.statistics import FeatureStats, FeatureTable
@@ -309,9 +309,12 @@ class OfflineDashboard:
             features = [check_feature(f, self.max_activation_examples) for f in wanted]
             if not features:
                 raise ValueError("no feature to export; name at least one")
-            links = " ".join(f'<a href="#f{f}">{f}</a>' for f in features)
+            names = ((f, self.stats(f)) for f in features)
+            links = " ".join(f'<a href="#f{f}">{f} {plain_text(known.name if known else "")}</a>' for f, known in names)
             sections = "".join(f'<section id="f{f}">{self._section(f, "feature")}</section>' for f in features)
-            document = page(f"<nav>{links}</nav>{sections}", title=f"{len(features)} features", **assets())
+            document = page(
+                f'<nav class="td td-index">{links}</nav>{sections}', title=f"{len(features)} features", **assets()
+            )
         else:
             document = self.generate_html(wanted, use_absolute_max=True)
         return write_text(output_path, document)

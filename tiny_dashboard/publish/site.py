@@ -36,6 +36,7 @@ _BODY = """<div class="td td-head"><h1>{title}</h1><p>{facts}</p></div>
 <input id="td-feature" aria-label="Feature" inputmode="numeric" autocomplete="off">
 <button id="td-next" title="next feature (n)" aria-label="next feature">›</button>
 <button id="td-random" title="any feature (r)">random</button>
+<button id="td-star">☆</button>
 <button id="td-list-button" title="show or hide the list (t)">list</button></div>
 <div id="td-view"></div></main></div>
 <noscript>This page reads its features with a script: allow scripts to see them.</noscript>"""

@@ -239,6 +239,7 @@ function tinyDashboardList(host, ask, open) {
     if (!found) return;
     place = at;
     current = found.feature;
+    drawStar();
     const top = at * height, box = scroll.clientHeight - heads.getBoundingClientRect().height;
     if (top < scroll.scrollTop) scroll.scrollTop = top;
     else if (top + height > scroll.scrollTop + box) scroll.scrollTop = top + height - box;
@@ -260,7 +261,7 @@ function tinyDashboardList(host, ask, open) {
   new ResizeObserver(() => { drawn = ""; if (total) draw(); }).observe(scroll);
 
   const list = {
-    step, filter, stars,
+    step, filter,
     focus: () => search.focus(),
     reload: () => load("scroll"), // what is told of the features is another
     /* The feature that is shown now, however it came about. */
@@ -268,6 +269,7 @@ function tinyDashboardList(host, ask, open) {
       feature = Number(feature);
       if (feature === current) return;
       current = feature;
+      drawStar();
       const page = pages.get(Math.floor(place / SIZE) + 1);
       if (!Array.isArray(page) || page[place % SIZE]?.feature !== feature) {
         const mine = turn, answer = await ask.find({ ...state, page: 1, size: 1, feature });
@@ -286,10 +288,18 @@ function tinyDashboardList(host, ask, open) {
       const kept = stars(), next = kept.includes(feature) ? kept.filter((f) => f !== feature) : [...kept, feature];
       try { localStorage.setItem(starKey, JSON.stringify(next)); } catch { /* a frame without storage */ }
       drawPresets();
-      return next.includes(feature);
+      drawStar();
     },
-    isStarred: (feature) => stars().includes(feature),
   };
+  const star = () => document.getElementById("td-star");
+  const drawStar = () => {
+    const on = stars().includes(current);
+    star()?.setAttribute("aria-pressed", on);
+    star()?.setAttribute("aria-label", "star this feature");
+    star()?.setAttribute("title", "keep this feature among those with a star (s)");
+    if (star()) star().textContent = on ? "★" : "☆";
+  };
+  document.addEventListener("click", (event) => { if (event.target.closest?.("#td-star") && current !== null) list.star(current); });
   load(true);
   return list;
 }

@@ -149,7 +149,7 @@
 
   const press = { "td-previous": () => step(-1), "td-next": () => step(1) };
   press["td-random"] = () => show(index.feature[Math.floor(Math.random() * index.feature.length)]);
-  const buttons = { n: ["td-next", "next feature"], p: ["td-previous", "feature before"], r: ["td-random", "any feature"] };
+  const buttons = { n: ["td-next", "next feature"], p: ["td-previous", "feature before"], r: ["td-random", "any feature"], s: ["td-star", "a star for the feature, or none"] };
   const start = (read) => {
     index = read;
     if (!index.feature.length) return at("td-view").replaceChildren(note("the examples are there, and hold no feature"));
