@@ -289,9 +289,7 @@ class OfflineDashboard:
         return page(self._section(feature_idx, scale), title=f"Feature {feature_idx}", **assets())
 
     def export_to_html(self, output_path: str | Path, feature_to_export: int | Iterable[int]) -> Path:
-        """Write one self-contained HTML file: a feature, or many with an index.
-
-        Nothing is left behind when it fails.
+        """Write one self-contained HTML file, whole or not at all: a feature, or many with an index.
 
         Args:
             output_path: the file; its folder is made.
@@ -309,12 +307,11 @@ class OfflineDashboard:
             features = [check_feature(f, self.max_activation_examples) for f in wanted]
             if not features:
                 raise ValueError("no feature to export; name at least one")
-            names = ((f, self.stats(f)) for f in features)
-            links = " ".join(f'<a href="#f{f}">{f} {plain_text(known.name if known else "")}</a>' for f, known in names)
-            sections = "".join(f'<section id="f{f}">{self._section(f, "feature")}</section>' for f in features)
-            document = page(
-                f'<nav class="td td-index">{links}</nav>{sections}', title=f"{len(features)} features", **assets()
-            )
+            names = [plain_text((self.stats(f) or FeatureStats(f)).name) for f in features]
+            links = [f'<a href="#f{f}">{f} {name}</a>' for f, name in zip(features, names, strict=True)]
+            sections = [f'<section id="f{f}">{self._section(f, "feature")}</section>' for f in features]
+            body = " ".join(['<nav class="td td-index">', *links, "</nav>", *sections])
+            document = page(body, title=f"{len(features)} features", **assets())
         else:
             document = self.generate_html(wanted, use_absolute_max=True)
         return write_text(output_path, document)
