@@ -166,7 +166,11 @@ def save_js(stem: str, *, told: bool = False) -> str:
     shell = json.dumps([before, after]).replace("</", "<\\/")
     save = (
         f"(name, ...parts) => {{ const [before, after] = {shell}, link = document.createElement('a');"
-        f"const heading = /<h3>([^<]+)<.h3>/.exec(parts[0])?.[1] ?? '{stem}';"
+        "const plain = (text) => new Option(text).innerHTML;"
+        "const heads = [...document.querySelectorAll('.td-head > h1, .td-head > p:not(.td-learn)')];"
+        "const about = heads.map((node) => node.textContent.trim()).join(' · ');"
+        f"const told = /<h3>([^<]+)<.h3>/.exec(parts[0])?.[1], heading = told ?? plain(`{stem} ${{name}}`);"
+        'if (!told) parts.unshift(`<div class="td td-head"><h1>${heading}</h1><p>${plain(about)}</p></div>`);'
         f"const titled = before.replace('<title>{stem}</title>', () => `<title>${{heading}}</title>`);"
         "link.href = URL.createObjectURL(new Blob([titled, ...parts, after], {type: 'text/html'}));"
         f"link.download = `{stem}-${{String(name).replace(/[^0-9]+/g, '-') || 'view'}}.html`; link.click();"

@@ -64,7 +64,7 @@ class OfflineTab:
                 self._toolbar(start, editor)
                 if editor is not None:
                     editor.place()
-                with gr.Row(elem_classes="td-pair"):
+                with gr.Row(elem_classes="td-compare"):
                     live = "td-live" if has_online else ""
                     self.card = token_view(elem_id="td-card")
                     self.other_card = token_view(elem_id="td-other-card")
@@ -153,6 +153,14 @@ class OfflineTab:
 
         What is wrong with a setting is said beside it, and the last view stays.
         """
+        # A browser cannot be sent half a character.
+        typed = "" if feature is None else str(feature)[:40].encode("utf-8", "replace").decode()
+        try:
+            size = bounded(window, "window", 0, 10_000)
+            limit = bounded(number, "examples", 1, MAX_EXAMPLES)
+            scale_limit(look[0], ("example", "feature"))
+        except Exception as error:
+            return (typed, *[gr.skip()] * 4, note(explain(error), "error"))
         try:
             offline = self._ask.offline
             if not offline.features:
@@ -162,14 +170,7 @@ class OfflineTab:
                 offline.max_activation_examples,
             )
         except Exception as error:
-            typed = str(feature)[:40].encode("utf-8", "replace").decode()  # a browser cannot be sent half a character
             return typed, "", note(explain(error), "error"), "", "", ""
-        try:
-            size = bounded(window, "window", 0, 10_000)
-            limit = bounded(number, "examples", 1, MAX_EXAMPLES)
-            scale_limit(look[0], ("example", "feature"))
-        except Exception as error:
-            return (str(index), *[gr.skip()] * 4, note(explain(error), "error"))
         second = ("", "") if other in (None, "") else self._one(other, size, limit, *look)
         return (str(index), *self._one(index, size, limit, *look), *second, "")
 
