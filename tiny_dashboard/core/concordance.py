@@ -47,7 +47,7 @@ def examples_html(
     data: list[dict[str, Any]] = []
     all_inks = [inks_of(passage) for passage in passages]
     group = ""
-    alike = [(p.group, _like(p, inks) or at) for at, (p, inks) in enumerate(zip(passages, all_inks, strict=True))]
+    alike = [_alike(passage, at) for at, passage in enumerate(passages)]
     for _, run in groupby(range(len(passages)), key=alike.__getitem__):
         rows = []
         for at in run:
@@ -72,7 +72,7 @@ def examples_html(
 def _row(passage: Passage, inks: list[Ink], window: int | None, place: int) -> tuple[str, dict[str, Any]]:
     """One example's line, and what its tooltip needs to know."""
     parts, values = tokens_html(passage, inks)
-    peak = peak_of(passage, inks)
+    peak = peak_of(passage)
     at_peak: Iterable[float] = inks[0].values[peak : peak + 1] if inks else ()  # no tokens, no value
     value = "".join(format_number(v) for v in at_peak if not math.isnan(v))
     origin = f' <small class="td-from">{plain_text(passage.origin)}</small>' if passage.origin else ""
@@ -83,31 +83,31 @@ def _row(passage: Passage, inks: list[Ink], window: int | None, place: int) -> t
     ), values
 
 
-def _like(passage: Passage, inks: list[Ink]) -> tuple[str, ...]:
-    """What a model saw last before it fired, the peak included; nothing where less stands before the peak."""
-    peak = peak_of(passage, inks)
-    return tuple(passage.tokens[peak - _LIKE + 1 : peak + 1]) if peak >= _LIKE - 1 else ()
+def _alike(passage: Passage, place: int) -> Any:
+    """The same for passages of one group in which a model saw the same last before it fired, the peak included.
+
+    Its own place for one in which less stands before the peak.
+    """
+    peak = peak_of(passage)
+    seen = tuple(passage.tokens[peak - _LIKE + 1 : peak + 1]) if peak >= _LIKE - 1 else ()
+    return passage.group, seen or place
 
 
 def likes_together(passages: Sequence[Passage]) -> list[int]:
     """The places of the passages, those of one group with the same words up to the peak beside each other."""
     first: dict[Any, int] = {}
-    order = []
-    for at, passage in enumerate(passages):
-        like = _like(passage, inks_of(passage))
-        first.setdefault(key := (passage.group, like or at), at)
-        order.append((first[key], at))
-    return [at for _, at in sorted(order)]
+    return sorted(range(len(passages)), key=lambda at: first.setdefault(_alike(passages[at], at), at))
 
 
-def peak_of(passage: Passage, inks: list[Ink]) -> int:
+def peak_of(passage: Passage) -> int:
     """The position that a passage is aligned on."""
     n = len(passage.tokens)
     if passage.peak is not None:
         if not 0 <= passage.peak < n:
             raise ValueError(f"peak is {passage.peak} in a passage of {n} tokens")
         return passage.peak
-    return int(np.argmax(np.fmax(inks[0].values, -np.inf))) if inks and n else 0
+    first = next((track.array() for track in passage.tracks if track.highlighted), None)
+    return 0 if first is None or not n else int(np.argmax(np.fmax(first, -np.inf)))
 
 
 def share_scale(passages: Sequence[Passage], limit: float | None = None) -> list[Passage]:

@@ -197,7 +197,7 @@ def _broken(pieces: Sequence[_Piece], room: float, size: float) -> list[list[_Pi
 
 def _about_peak(passage: Passage, inks: list[Ink], width: float, size: float) -> tuple[str, list[_Piece], list[_Piece]]:
     """The value at the peak, and what fits to its left and from it to the right."""
-    pieces, peak = _pieces(passage, inks), peak_of(passage, inks)
+    pieces, peak = _pieces(passage, inks), peak_of(passage)
     value = format_number(inks[0].values[peak]) if inks and pieces else ""
     room = width - 4 * size
     left = _fit(pieces[:peak][::-1], 0.42 * room, size)[::-1]
