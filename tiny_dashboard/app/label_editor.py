@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import csv
-import io
 import os
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -16,6 +14,7 @@ import gradio as gr
 from tiny_dashboard.app.api import Endpoints
 from tiny_dashboard.app.components import explain, note
 from tiny_dashboard.app.served import json_data, whole_number
+from tiny_dashboard.explain.exchange import labels_csv
 from tiny_dashboard.explain.explaining import Explainer
 from tiny_dashboard.explain.requests import LanguageModel
 
@@ -75,13 +74,12 @@ class Writers:
         if self.names is None and self.possible and _is_here(request):
             return None
         signed_in = getattr(profile, "username", "") or ""
-        if self.names and (signed_in in self.names if signed_in else False):
-            return signed_in
-        if self.names and ANYONE in self.names:
+        names = self.names or ()
+        if ANYONE in names or (signed_in and signed_in in names):
             return signed_in
         why = f"{signed_in} is not among label_authors" if signed_in else "sign in first"
         raise PermissionError(
-            f"labels cannot be written from here: {why if self.names else 'label_authors names nobody who may'}"
+            f"labels cannot be written from here: {why if names else 'label_authors names nobody who may'}"
         )
 
 
@@ -213,13 +211,7 @@ class LabelEditor:
 
     def export(self) -> str:
         """All labels as a CSV file, to be downloaded by who may see them: everybody who sees the app."""
-        text = io.StringIO()
-        rows = csv.writer(text)
-        rows.writerow(["feature", "label", "note", "author", "source", "score"])
-        for one in self._ask.offline.labels.last():
-            cells = [one.label, one.note, one.author, one.source, one.score]
-            rows.writerow([one.feature, *(f"'{c}" if str(c)[:1] in ("=", "+", "-", "@") else c for c in cells)])
-        return text.getvalue()
+        return labels_csv(self._ask.offline.labels.last())
 
     def _give(self, feature: Any, label: Any, text: Any, author: str | None) -> Any:
         who = {} if author is None else {"author": author}

@@ -192,7 +192,8 @@ class OfflineTab:
         if decoder is not None and feature < decoder.dictionary.n_features:
             quick = prod(decoder.dictionary.encoder.shape) <= AT_ONCE
             found = decoder.nearest(feature) if quick or ask else []
-            nearest = [Near(near.feature, near.cosine, *offline.table.name(near.feature)) for near in found]
+            table = offline.table
+            nearest = [Near(near.feature, near.cosine, *table.name(near.feature)) for near in found]
         return offline.card(self._ask.stats(feature), nearest, examples)
 
     def follow(self, event: gr.EventData, feature: Any, *settings: Any) -> tuple[Any, ...]:

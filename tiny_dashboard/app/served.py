@@ -110,9 +110,11 @@ class Served:
 
     def maxima(self, features: Sequence[int]) -> np.ndarray:
         """The largest known activation of each of these features, `[len(features)]`; NaN where it is not known."""
-        known = self.online.max_acts or {}
-        found: Sequence[float] = [known.get(feature, np.nan) for feature in features] if self._offline is None else ()
-        most = np.array(found if self._offline is None else self._of_table("max_activation", features, np.nan), float)
+        if self._offline is None:
+            known = self.online.max_acts or {}
+            most = np.array([known.get(feature, np.nan) for feature in features], float)
+        else:
+            most = np.array(self._of_table("max_activation", features, np.nan), float)
         return np.where((most > 0) & np.isfinite(most), most, np.nan)
 
     def names(self, features: Sequence[int]) -> dict[int, str]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, fields, replace
 from operator import index
 from pathlib import Path
@@ -42,7 +42,7 @@ def export_labels(dashboard: OfflineDashboard, out: str | Path) -> int:
     if out.suffix not in (".csv", ".jsonl"):
         raise ValueError(f"{out.name} is neither .csv nor .jsonl; name a file that ends in one of them")
     labels = _all_labels(dashboard)
-    write_text(out, _csv(labels) if out.suffix == ".csv" else _jsonl(labels, dashboard))
+    write_text(out, labels_csv(labels) if out.suffix == ".csv" else _jsonl(labels, dashboard))
     return len(labels)
 
 
@@ -94,7 +94,8 @@ def _all_labels(dashboard: OfflineDashboard) -> list[Label]:
     return sorted((*given, *known), key=lambda label: (label.feature, label.time))
 
 
-def _csv(labels: list[Label]) -> str:
+def labels_csv(labels: Iterable[Label]) -> str:
+    """Labels as CSV, in which a spreadsheet computes nothing; `import_labels` reads them as they were."""
     text = io.StringIO()
     rows = csv.DictWriter(text, COLUMNS)
     rows.writeheader()
