@@ -155,6 +155,9 @@ def said_js(done: bool) -> str:
     )
 
 
+_PLAIN = "const plain = (text) => new Option(text).innerHTML;"
+
+
 def save_js(stem: str, *, told: bool = False) -> str:
     """JavaScript that saves the fragments it is given as one self-contained page; the server keeps nothing.
 
@@ -165,27 +168,28 @@ def save_js(stem: str, *, told: bool = False) -> str:
     before, after = page("\0", title=stem, **assets()).split("\0")
     shell = json.dumps([before, after]).replace("</", "<\\/")
     save = (
-        f"(name, ...parts) => {{ const [before, after] = {shell}, link = document.createElement('a');"
-        "const plain = (text) => new Option(text).innerHTML;"
-        "const heads = [...document.querySelectorAll('.td-head > h1, .td-head > p:not(.td-learn)')];"
-        "const about = heads.map((node) => node.textContent.trim()).join(' · ');"
-        f"const told = /<h3>([^<]+)<.h3>/.exec(parts[0])?.[1], heading = told ?? plain(`{stem} ${{name}}`);"
-        'if (!told) parts.unshift(`<div class="td td-head"><h1>${heading}</h1><p>${plain(about)}</p></div>`);'
-        f"const titled = before.replace('<title>{stem}</title>', () => `<title>${{heading}}</title>`);"
-        "link.href = URL.createObjectURL(new Blob([titled, ...parts, after], {type: 'text/html'}));"
+        f"(name, title, head, ...parts) => {{ const [before, after] = {shell}, link = document.createElement('a');"
+        f"const titled = before.replace('<title>{stem}</title>', () => `<title>${{title}}</title>`);"
+        "link.href = URL.createObjectURL(new Blob([titled, head, ...parts, after], {type: 'text/html'}));"
         f"link.download = `{stem}-${{String(name).replace(/[^0-9]+/g, '-') || 'view'}}.html`; link.click();"
         "setTimeout(() => URL.revokeObjectURL(link.href), 10000); }"
     )
-    if not told:
-        return save
+    if told:
+        return (
+            f"(told, ...parts) => {{ {_PLAIN} const said = JSON.parse(told || '{{}}'), title = plain(said.title);"
+            "const about = document.querySelector('.td-head p')?.textContent.trim();"
+            "const { text, answer, unsteered, ...how } = said.link ?? {};"
+            "const set = Object.entries(how).map(([name, value]) => `${name.replace('_', ' ')} ${value}`);"
+            "const facts = plain([about, ...set].filter(Boolean).join(' · '));"
+            'const head = `<div class="td"><h3>${title}</h3><p>${facts}</p></div>`;'
+            f"({save})(said.features, title, head, ...parts); }}"
+        )
     return (
-        "(told, ...parts) => { const said = JSON.parse(told || '{}'), plain = (text) => new Option(text).innerHTML;"
-        "const about = document.querySelector('.td-head p')?.textContent.trim();"
-        "const { text, answer, unsteered, ...how } = said.link ?? {};"
-        "const set = Object.entries(how).map(([name, value]) => `${name.replace('_', ' ')} ${value}`);"
-        "const facts = [about, ...set].filter(Boolean).join(' · ');"
-        'const head = `<div class="td"><h3>${plain(said.title)}</h3><p>${plain(facts)}</p></div>`;'
-        f"({save})(said.features, head, ...parts); }}"
+        f"(name, ...parts) => {{ {_PLAIN} const title = plain(`{stem} ${{name}}`);"
+        "const heads = [...document.querySelectorAll('.td-head > h1, .td-head > p:not(.td-learn)')];"
+        "const facts = plain(heads.map((node) => node.textContent.trim()).join(' · '));"
+        'const head = `<div class="td td-head"><h1>${title}</h1><p>${facts}</p></div>`;'
+        f"({save})(name, title, head, ...parts); }}"
     )
 
 
