@@ -6,8 +6,9 @@ import sys
 from typing import Any
 
 from tiny_dashboard.core.highlight import plain_text
+from tiny_dashboard.dashboards.functions import FunctionDashboard
 from tiny_dashboard.dashboards.offline import OfflineDashboard
-from tiny_dashboard.dashboards.online import Analysis, FunctionDashboard, OnlineDashboard
+from tiny_dashboard.dashboards.online import Analysis, OnlineDashboard
 
 __all__ = [
     "AbstractOnlineFeatureCentricDashboard",

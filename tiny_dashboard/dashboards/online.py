@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import zip_longest
@@ -287,13 +287,8 @@ class OnlineDashboard(ABC):
             colors: of the highlighted features.
             split: show each model's part of the one highlighted feature, as two bands.
         """
-        if len(highlight) > 2:
-            raise ValueError(
-                f"{len(highlight)} features to highlight; choose one or two, and the others as tooltip features"
-            )
         features = list(dict.fromkeys([*highlight, *tooltip, *compute]))
-        if not features:
-            raise ValueError("no feature is named; give at least one to highlight")
+        check_named(highlight, features)
         limit = scale_limit("" if max_act is None else max_act, ("", "auto"))
         values = self.compute(encoded, features)
         left_out = self.left_out(encoded)
@@ -359,40 +354,11 @@ class OnlineDashboard(ABC):
         return TokenReader(self.tokenizer)
 
 
-class FunctionDashboard(OnlineDashboard):
-    """An online dashboard made of functions.
-
-    Args:
-        get_feature_activation: `(text, feature_indices) -> [seq_len, n_features]`.
-        tokenizer: the model's Hugging Face tokenizer.
-        generate_model_response: `(text) -> text with the answer behind it`; None generates with `model`.
-        call_with_self: call the functions with the dashboard as first argument.
-        model, window_size, kwargs: as for `OnlineDashboard`.
-    """
-
-    def __init__(
-        self,
-        get_feature_activation: Callable[..., Any],
-        tokenizer: Any,
-        generate_model_response: Callable[..., str] | None = None,
-        call_with_self: bool = False,
-        model: Any = None,
-        window_size: int = 50,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(tokenizer, model, window_size, **kwargs)
-        self._activation_function = get_feature_activation
-        self._response_function = generate_model_response
-        self._first = (self,) if call_with_self else ()
-
-    @property
-    def can_generate(self) -> bool:
-        return self.model is not None or self._response_function is not None
-
-    def get_feature_activation(self, text: str, feature_indices: tuple[int, ...]) -> Any:
-        return self._activation_function(*self._first, text, feature_indices)
-
-    def generate_model_response(self, text: str) -> str:
-        if self._response_function is None:
-            return super().generate_model_response(text)
-        return self._response_function(*self._first, text)
+def check_named(highlight: Sequence[int], features: Sequence[int]) -> None:
+    """Raises a `ValueError` where none of `features` is named, or too many to highlight."""
+    if len(highlight) > 2:
+        raise ValueError(
+            f"{len(highlight)} features to highlight; choose one or two, and the others as tooltip features"
+        )
+    if not features:
+        raise ValueError("no feature is named; give at least one to highlight")

@@ -13,7 +13,7 @@ import numpy as np
 from tiny_dashboard.core.highlight import COLORS, Track, hex_color
 from tiny_dashboard.core.prompts import EncodedText
 from tiny_dashboard.core.text import parse_features, scale_limit
-from tiny_dashboard.dashboards.online import Analysis, OnlineDashboard
+from tiny_dashboard.dashboards.online import Analysis, OnlineDashboard, check_named
 
 MAX_FEATURES = 64  # computed in one request
 
@@ -138,15 +138,15 @@ def answer_question(
     auto = not chosen and strongest is not None
     if auto:
         chosen = steered[:2] or list(strongest or [])[:1]
+    if chosen or more or strongest is None:
+        with in_field("highlight"):
+            check_named(chosen, [*chosen, *more])
     scale = question.max_act.strip() if isinstance(question.max_act, str) else question.max_act
     scale = "" if scale is None else scale
     with in_field("max_act"):
         scale_limit(scale, ("", "auto"))
     texts = [encoded] if other is None else [encoded, other]
     if not chosen and not more:
-        with in_field("highlight"):
-            if strongest is None:
-                raise ValueError("no feature is named; give at least one to highlight")
         return Answer([_plain(online, text) for text in texts], [], auto)
     how: dict[str, Any] = {"mask_special": question.leave_out, "colors": (question.color1, question.color2)}
     with in_field("split" if question.split else "text"):
@@ -175,11 +175,6 @@ def _features_of(online: OnlineDashboard, question: Question) -> tuple[list[int]
         with in_field(name):
             found.append(parse_features(getattr(question, name), online.n_features))
     chosen, more, steered = found
-    with in_field("highlight"):
-        if len(chosen) > 2:
-            raise ValueError(
-                f"{len(chosen)} features to highlight; choose one or two, and the others as tooltip features"
-            )
     with in_field("tooltip"):
         if len(chosen) + len(more) > MAX_FEATURES:
             raise ValueError(f"{len(chosen) + len(more)} features are asked for; at most {MAX_FEATURES} at once")
