@@ -363,3 +363,18 @@ def test_a_featurizer_is_enough(bundle):
     result = dashboard.analyze(TEXT, [3, 4])
     assert result.window_size == 7 and dashboard.max_activation(1) == 2.0
     assert data_of(parse(result.fragment))["colors"] == [COLORS[0], "#123456"]
+
+
+def test_code_makes_the_same_analysis(bundle, monkeypatch):
+    monkeypatch.chdir(bundle.root)
+    models = [bundle.root / name for name in ("base", "chat")]
+    made = CrosscoderOnlineFeatureDashboard(
+        *models, bundle.root / "crosscoder", LAYER, tokenizer=bundle.root / "tokenizer", max_acts={7: 5.0, 9: 1.0}
+    )
+    asked = {"tooltip_features": [9], "chat": True, "max_act": "auto", "mask_special": True}
+    code = made.code(TEXT, 7, **asked)
+    assert str(bundle.root) not in code and "max_acts={7: 5.0, 9: 1.0}" in code
+    *lines, last = code.split("\ndashboard.analyze")
+    names: dict[str, Any] = {}
+    exec("\n".join(lines), names)
+    assert eval(f"dashboard.analyze{last}".strip(), names).html == made.analyze(TEXT, 7, **asked).html

@@ -1,5 +1,6 @@
 """Figures for papers: exact text, colours that can be told, and a snippet that plain pdflatex compiles."""
 
+import ast
 import re
 import shutil
 import subprocess
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 
 from tests.helpers.hostile import ANY_TEXT, HOSTILE
 from tiny_dashboard import OfflineFeatureCentricDashboard
+from tiny_dashboard.core.code import call as call_code
 from tiny_dashboard.core.figure import figure
 from tiny_dashboard.core.highlight import Passage, Track
 from tiny_dashboard.demo import FOLDER
@@ -67,6 +69,30 @@ def test_what_cannot_be_drawn_is_said():
     for wrong in ({"kind": "png"}, {"view": "x"}, {"width": 10}):
         with pytest.raises(ValueError, match="figure"):
             figure([Passage(["a"], [Track("f", [1.0])])], **wrong)
+
+
+def run(code):
+    """What the last line of some code gives."""
+    *before, last = ast.parse(code).body
+    names = {}
+    exec(compile(ast.Module(before, []), "code", "exec"), names)
+    return eval(compile(ast.Expression(last.value), "code", "eval"), names)
+
+
+def test_code_makes_the_same_view_and_tells_no_folder(monkeypatch):
+    monkeypatch.chdir(FOLDER)
+    demo = OfflineFeatureCentricDashboard.open(FOLDER / "examples", window_size=7)
+    how = {"max_examples": 5, "scale": "feature", "mask_special": True, "color": "#aa0000"}
+    code = demo.code(656, **how)
+    assert str(FOLDER) not in code and max(map(len, code.splitlines())) <= 88
+    assert run(code) == demo.generate_html(656, window_size=7, **how) != demo.generate_html(656, **how, window_size=8)
+    assert run(demo.code(656)) == demo.generate_html(656, window_size=7)
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_any_text_is_one_string_in_code(text):
+    call = ast.parse(call_code("f", text, x=text)).body[0].value
+    assert [call.args[0].value, call.keywords[0].value.value] == [text, text]
 
 
 @pytest.mark.slow

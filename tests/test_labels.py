@@ -19,7 +19,8 @@ from tiny_dashboard.core.statistics import FeatureStats
 from tiny_dashboard.publish.site import export_site
 from tiny_dashboard.sources import open_examples
 from tiny_dashboard.sources.convert import convert
-from tiny_dashboard.sources.labels import Label, LabelStore
+from tiny_dashboard.sources.label_store import LabelStore
+from tiny_dashboard.sources.labels import Label
 from tiny_dashboard.sources.write import write_dataset
 
 
@@ -82,7 +83,8 @@ def test_the_last_of_each_author_counts_and_all_are_kept(dataset):
 def test_two_processes_both_keep_theirs(dataset):
     code = """
 import sys
-from tiny_dashboard.sources.labels import Label, LabelStore
+from tiny_dashboard.sources.label_store import LabelStore
+from tiny_dashboard.sources.labels import Label
 store = LabelStore(sys.argv[1])
 for i in range(200):
     store.add(Label.of({"feature": i, "label": "x" * 250, "note": "y" * 9000, "author": sys.argv[2]}))

@@ -14,7 +14,8 @@ from tests.helpers.hub_client import IMPATIENT
 from tests.helpers.hub_server import Hub
 from tiny_dashboard.core.examples import Example
 from tiny_dashboard.publish.push import push_dataset
-from tiny_dashboard.sources.labels import Label, LabelStore
+from tiny_dashboard.sources.label_store import LabelStore
+from tiny_dashboard.sources.labels import Label
 from tiny_dashboard.sources.parquet import ParquetExamples
 from tiny_dashboard.sources.write import write_dataset
 

@@ -15,7 +15,8 @@ from tests.helpers.hub_server import Dataset, Hub
 from tiny_dashboard.core.examples import Example
 from tiny_dashboard.core.statistics import FeatureStats
 from tiny_dashboard.hub import parse_name
-from tiny_dashboard.sources.labels import Label, LabelStore
+from tiny_dashboard.sources.label_store import LabelStore
+from tiny_dashboard.sources.labels import Label
 from tiny_dashboard.sources.write import write_dataset
 
 

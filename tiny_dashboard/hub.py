@@ -12,6 +12,8 @@ from tempfile import mkdtemp
 from threading import Lock
 from typing import Any, NamedTuple
 
+from tiny_dashboard.core.text import first_line
+
 _NAME = re.compile(r"(?:hf://)?(?:(?:datasets|spaces)/)?([\w.-]+/[\w.-]+)((?:/[\w. -]+)*?)(?:@([\w./-]+))?")
 _PASSING = (408, 409, 412, 429)  # a timeout, somebody else's commit in between, too many requests
 _IMPORTING = Lock()
@@ -93,7 +95,7 @@ def look_up(name: HubName, kind: str) -> Snapshot:
                 # A snapshot that lacks files is what we made: we asked for some only.
                 folder = getattr(missing, "snapshot_path", None)
                 if folder is None:
-                    reason = str(error.__cause__ or error).splitlines()[0]
+                    reason = first_line(error.__cause__ or error)
                     raise ConnectionError(
                         f"there is no file or folder {asked}; as a Hub repository it was not downloaded before, and "
                         f"the Hub cannot be reached ({reason})"

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import codecs
-import gzip
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tiny_dashboard.core.files import encoding_of, open_bytes
 from tiny_dashboard.core.prompts import as_messages
 
 READERS = {".parquet": "parquet", ".jsonl": "json", ".json": "json", ".txt": "text", ".text": "text", ".csv": "csv"}
@@ -63,7 +62,10 @@ def open_corpus(source: Any, *, split: str = "train", subset: str | None = None)
     if path.is_file():
         if reader is None:
             raise ValueError(f"{path} is no corpus file that is known; expected {', '.join(READERS)}, or one in .gz")
-        how = {} if reader == "parquet" else {"encoding": _encoding(path)}
+        how = {}
+        if reader != "parquet":
+            with open_bytes(path) as file:
+                how["encoding"] = encoding_of(file.read(3))
         if how.get("encoding") == "utf-16" and (reader == "json" or path.suffix.lower() == ".gz"):
             raise ValueError(f"{path} is in UTF-16; convert it, as with `iconv -f utf-16 -t utf-8`")
         return load_dataset(reader, data_files=str(path), split="train", streaming=True, **how)
@@ -73,15 +75,6 @@ def open_corpus(source: Any, *, split: str = "train", subset: str | None = None)
         return load_dataset(str(path if path.is_dir() else source), subset, split=split, streaming=True)
     except DatasetNotFoundError as error:
         raise FileNotFoundError(f"there is no corpus {str(source)!r}, neither here nor on the Hub: {error}") from error
-
-
-def _encoding(path: Path) -> str:
-    """The encoding of a text file, as the mark says that Windows puts first."""
-    with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as file:
-        start = file.read(3)
-    if start[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
-        return "utf-16"
-    return "utf-8-sig" if start == codecs.BOM_UTF8 else "utf-8"
 
 
 def to_document(row: Any, number: int, column: str | None = None) -> str | list[dict[str, Any]] | None:

@@ -23,7 +23,7 @@ from tiny_dashboard.core.prompts import encode_chat, special_ids, stored_ids
 from tiny_dashboard.core.text import token_texts
 from tiny_dashboard.dictionaries import Dictionary, load_dictionary
 from tiny_dashboard.dictionaries.dictionary import Rows
-from tiny_dashboard.dictionaries.functions import layer_norm
+from tiny_dashboard.dictionaries.functions import layer_norm, unit_rms
 from tiny_dashboard.hub import resolve_device
 from tiny_dashboard.models.activations import find_hook, find_layers
 from tiny_dashboard.models.featurizer import Featurizer
@@ -319,7 +319,7 @@ def _dictionaries(dictionary: Any) -> Iterator[tuple[str, Dictionary]]:
     own = dictionary.prepare
     if own is not None:
         yield "without the dictionary's own input normalisation", replace(dictionary, prepare=None)
-    for name, normal in (("layer-normed", layer_norm), ("scaled to norm sqrt(d) at each token", _unit_rms)):
+    for name, normal in (("layer-normed", layer_norm), ("scaled to norm sqrt(d) at each token", unit_rms)):
         yield f"with inputs {name}", replace(dictionary, prepare=_both(normal, own))
     if dictionary.dtype != torch.bfloat16:
         rows = Rows(dictionary.encoder.all(), "DLd", device=dictionary.device, dtype=torch.bfloat16)
@@ -328,10 +328,6 @@ def _dictionaries(dictionary: Any) -> Iterator[tuple[str, Dictionary]]:
 
 def _both(first: Normalisation, then: Normalisation | None) -> Normalisation:
     return first if then is None else lambda x: then(first(x))
-
-
-def _unit_rms(x: Tensor) -> Tensor:
-    return x * (x.shape[-1] ** 0.5 / x.norm(dim=-1, keepdim=True))
 
 
 def _factors(

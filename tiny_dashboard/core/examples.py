@@ -148,7 +148,7 @@ class ExampleSource(Mapping[int, Sequence[Example]]):
         examples, read = self.load(feature), self.read_ids
         if not read:
             return examples
-        where = f"feature {feature}" + (f" in {self.path}" if self.path else "")
+        where = named_feature(feature, self)
         return [
             e if len(e.tokens) or e.token_ids is None else e._replace(tokens=ReadableTokens(e.token_ids, read, where))
             for e in examples
@@ -171,6 +171,12 @@ class ExampleSource(Mapping[int, Sequence[Example]]):
         return ids
 
 
+def named_feature(feature: int, source: Any) -> str:
+    """A feature and the file that its source is, for errors."""
+    path = getattr(source, "path", None)
+    return f"feature {feature}" + (f" in {path}" if path else "")
+
+
 def _named(method: Callable[..., Any]) -> Callable[..., Any]:
     """A method of a source, whose errors about what the file holds name the file and the feature."""
 
@@ -182,13 +188,14 @@ def _named(method: Callable[..., Any]) -> Callable[..., Any]:
                 check_stats(found)
             return found
         except (ValueError, *BROKEN) as error:
-            text = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
-            name = self.path.name if self.path else ""
-            feature = f"feature {args[0]}: " if args and str(args[0]) not in text else ""
-            if type(error) is ValueError and not feature and name in text:
+            said = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+            if args and str(args[0]) not in said:
+                said = f"feature {args[0]}: {said}"
+            if self.path and self.path.name not in said:
+                said = f"cannot read {self.path}: {said}"
+            if type(error) is ValueError and said == str(error):
                 raise
-            where = f"cannot read {self.path}: " if self.path and name not in text else ""
-            raise ValueError(f"{where}{feature}{text}") from error
+            raise ValueError(said) from error
 
     return run
 

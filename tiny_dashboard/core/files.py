@@ -1,4 +1,4 @@
-"""Files and folders that are written whole or not at all, without touching what others have put beside them.
+"""Files as bytes, packed or not; and files and folders that are written whole or not at all, beside what others have.
 
 What we work in has a name that nobody else can have, and a mark inside that says whose it is. The mark is locked while
 its maker lives, so that what killed runs left can be told from what runs now, whatever number a process has.
@@ -6,6 +6,8 @@ its maker lives, so that what killed runs left can be told from what runs now, w
 
 from __future__ import annotations
 
+import codecs
+import gzip
 import json
 import os
 import shutil
@@ -13,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from secrets import token_hex
-from typing import IO
+from typing import IO, Any
 
 MARK = "made-by-tiny-dashboard.json"
 
@@ -31,6 +33,18 @@ def write_text(path: str | Path, text: str) -> Path:
         partial.unlink(missing_ok=True)
         raise
     return path
+
+
+def open_bytes(path: Path) -> Any:
+    """A file opened for reading bytes; one in .gz is unpacked."""
+    return gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb")
+
+
+def encoding_of(start: bytes) -> str:
+    """The encoding of a text that starts so, as the mark says that Windows puts first."""
+    if start[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+        return "utf-16"
+    return "utf-8-sig" if start[:3] == codecs.BOM_UTF8 else "utf-8"
 
 
 @contextmanager

@@ -310,6 +310,11 @@ def _as_python(value: Any) -> Any:
     return value.tolist() if hasattr(value, "tolist") else value
 
 
+def first_line(error: BaseException) -> str:
+    """What a foreign error says first, for the end of a sentence of ours; its kind where it says nothing."""
+    return next(iter(str(error).splitlines()), "")[:200] or type(error).__name__
+
+
 def show_value(value: Any) -> str:
     """A value inside an error message, never longer than it helps."""
     try:

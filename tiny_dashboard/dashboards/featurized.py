@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from tiny_dashboard.core.code import call, public_name
 from tiny_dashboard.core.highlight import Color, Track
 from tiny_dashboard.core.prompts import EncodedText, encode_text
 from tiny_dashboard.dashboards.online import OnlineDashboard
@@ -131,6 +132,16 @@ class FeaturizerDashboard(OnlineDashboard):
     def notes(self) -> Sequence[str]:
         """The conventions in force where a checkpoint leaves them open."""
         return getattr(self.featurizer.dictionary, "notes", ())
+
+    def _made_by(self, max_acts: Mapping[int, float] | None) -> str:
+        f = self.featurizer
+        models = [public_name(model.config.name_or_path) or "the model" for model in f.models]
+        tokenizer = public_name(f.tokenizer)
+        kind = "SAEOnlineFeatureDashboard" if len(models) == 1 else "CrosscoderOnlineFeatureDashboard"
+        how = {"hook_point": f.hook_point, "tokenizer": None if tokenizer == models[-1] else tokenizer}
+        how["max_acts"] = max_acts
+        dictionary = public_name(getattr(f.dictionary, "source", "") or "the dictionary", parts=2)
+        return f"from tiny_dashboard import {kind}\n\ndashboard = {call(kind, *models, dictionary, f.layer, **how)}"
 
     def split_tracks(self, encoded: EncodedText, feature: int, names: Sequence[str] = ("base", "chat")) -> list[Track]:
         """Each model's part of a crosscoder feature's activation, as two tracks: the two bands of a token.

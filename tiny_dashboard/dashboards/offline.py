@@ -9,20 +9,28 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
-
-from tiny_dashboard.core.card import PANELS, Band, CardInfo, Near, Panel, card_html
+from tiny_dashboard.core.card import PANELS, CardInfo, Near, Panel, card_html
+from tiny_dashboard.core.code import call, public_name
 from tiny_dashboard.core.concordance import examples_html, likes_together, share_scale
-from tiny_dashboard.core.examples import Example, ExampleSource, SourceInfo, check_example, check_feature, stored_tokens
+from tiny_dashboard.core.examples import (
+    Example,
+    ExampleSource,
+    SourceInfo,
+    check_example,
+    check_feature,
+    named_feature,
+)
 from tiny_dashboard.core.figure import figure
 from tiny_dashboard.core.files import write_text
-from tiny_dashboard.core.highlight import Color, Html, Passage, Track, format_number, plain_text
+from tiny_dashboard.core.highlight import Color, Html, Passage, plain_text
 from tiny_dashboard.core.prompts import special_ids, stored_ids
 from tiny_dashboard.core.static import assets, page
 from tiny_dashboard.core.statistics import FeatureStats, FeatureTable
 from tiny_dashboard.core.text import TokenReader, scale_limit
+from tiny_dashboard.dashboards.passages import bands_of, passage_of, without
 from tiny_dashboard.hub import load_tokenizer
-from tiny_dashboard.sources.labels import Label, LabelStore, labels_for
+from tiny_dashboard.sources.label_store import LabelStore, labels_for
+from tiny_dashboard.sources.labels import Label
 
 
 class OfflineDashboard:
@@ -228,28 +236,24 @@ class OfflineDashboard:
         limit = scale_limit(scale, ("example", "feature"))
         examples = self.examples(feature_idx, max_examples)
         if mask_special:
-            examples = sorted(map(self._masked, examples), key=lambda e: (-(e.quantile or 0), -e.max_activation))
+            examples = sorted(
+                (without(e, self._special) for e in examples), key=lambda e: (-(e.quantile or 0), -e.max_activation)
+            )
         if scale == "feature" and not mask_special:
             stats = self.stats(feature_idx)
             # The strongest example of all may not be among those shown.
             known_peaks = [*(e.max_activation for e in examples), (stats.max_activation if stats else None) or 0.0]
             limit = max((float(peak) for peak in known_peaks if 0 < peak < math.inf), default=None)
         bands = bands_of(examples)
-        passages = []
-        for example in examples:
-            known = _ids_or_pieces(example)
-            tokens = stored_tokens(example)
-            try:
-                texts, chips = self._reader.read(tokens if len(tokens) else known)
-            except ValueError as error:
-                path = getattr(self.max_activation_examples, "path", None)
-                raise ValueError(f"feature {feature_idx}{f' in {path}' if path else ''}: {error}") from error
-            values, remarks = _finite(example.activations)
-            track = Track(f"feature {feature_idx}", values, color, scale=limit)
-            group = bands[example.quantile].heading if example.quantile in bands else ""
-            special = () if self._special.isdisjoint(known) else [token in self._special for token in known]
-            said: Any = {"remarks": remarks, "group": group, "origin": _origin(example)}
-            passages.append(Passage(texts, [track], chips, example.token_ids, special, **said))
+        look: Any = {"name": f"feature {feature_idx}", "color": color, "scale": limit}
+        groups = [bands[e.quantile].heading if e.quantile in bands else "" for e in examples]
+        try:
+            passages = [
+                passage_of(example, self._reader, self._special, group=group, **look)
+                for example, group in zip(examples, groups, strict=True)
+            ]
+        except ValueError as error:
+            raise ValueError(f"{named_feature(feature_idx, self.max_activation_examples)}: {error}") from error
         if scale == "feature" and limit is None:
             passages = share_scale(passages)
         return [(examples[at], passages[at]) for at in likes_together(passages)]
@@ -278,15 +282,32 @@ class OfflineDashboard:
         window = self.window_size if window_size is None else window_size
         return examples_html(passages, window=window, view=view, note=f"window {window}")
 
-    def generate_html(self, feature_idx: int, use_absolute_max: bool = False) -> Html:
+    def generate_html(self, feature_idx: int, use_absolute_max: bool = False, **how: Any) -> Html:
         """A whole self-contained page of one feature, which also shows itself in a notebook.
 
         Args:
             feature_idx: the feature.
             use_absolute_max: scale the colours of all examples to the feature's maximum, not each to its own.
+            how: as for `fragment`; a `scale` goes before `use_absolute_max`.
         """
-        scale = "feature" if use_absolute_max else "example"
-        return page(self._section(feature_idx, scale), title=f"Feature {feature_idx}", **assets())
+        how = {"scale": "feature" if use_absolute_max else "example"} | how
+        return page(self._section(feature_idx, **how), title=f"Feature {feature_idx}", **assets())
+
+    def code(self, feature_idx: int, *, window_size: int | None = None, **how: Any) -> str:
+        """The Python that makes what `fragment` shows with these arguments, wherever it is run.
+
+        A dataset that is no file on the Hub is called by its name alone: code is passed on, folders are private.
+        """
+        source, tokenizer = self.max_activation_examples, self._tokenizer
+        named = {"tokenizer": None if tokenizer is None else public_name(tokenizer)}
+        name = getattr(source, "dataset", None) or getattr(source, "path", None)
+        opened = "OfflineFeatureCentricDashboard(max_activation_examples, tokenizer)  # yours"
+        if name is not None:
+            opened = call("OfflineFeatureCentricDashboard.open", public_name(name), **named)
+        how = {"max_examples": self.max_examples, "scale": "example"} | how
+        window = self.window_size if window_size is None else window_size
+        shown = call("dashboard.generate_html", feature_idx, window_size=window, **how)
+        return f"from tiny_dashboard import OfflineFeatureCentricDashboard\n\ndashboard = {opened}\n{shown}\n"
 
     def export_to_html(self, output_path: str | Path, feature_to_export: int | Iterable[int]) -> Path:
         """Write one self-contained HTML file, whole or not at all: a feature, or many with an index.
@@ -309,17 +330,17 @@ class OfflineDashboard:
                 raise ValueError("no feature to export; name at least one")
             names = [plain_text((self.stats(f) or FeatureStats(f)).name) for f in features]
             links = [f'<a href="#f{f}">{f} {name}</a>' for f, name in zip(features, names, strict=True)]
-            sections = [f'<section id="f{f}">{self._section(f, "feature")}</section>' for f in features]
+            sections = [f'<section id="f{f}">{self._section(f, scale="feature")}</section>' for f in features]
             body = " ".join(['<nav class="td td-index">', *links, "</nav>", *sections])
             document = page(body, title=f"{len(features)} features", **assets())
         else:
             document = self.generate_html(wanted, use_absolute_max=True)
         return write_text(output_path, document)
 
-    def _section(self, feature: int, scale: str) -> str:
-        rows = self.read(feature, scale=scale)
+    def _section(self, feature: int, window_size: int | None = None, view: str = "lines", **how: Any) -> str:
+        rows = self.read(feature, **how)
         card = self.card(self.stats(feature), examples=[example for example, _ in rows])
-        return f"<h2>Feature {feature}</h2>{card}{self.draw([passage for _, passage in rows])}"
+        return f"<h2>Feature {feature}</h2>{card}{self.draw([passage for _, passage in rows], window_size, view=view)}"
 
     @cached_property
     def _reader(self) -> TokenReader:
@@ -332,12 +353,6 @@ class OfflineDashboard:
             return frozenset()
         ids = list(special_ids(self.tokenizer))
         return frozenset([*ids, *self.tokenizer.convert_ids_to_tokens(ids)])
-
-    def _masked(self, example: Example) -> Example:
-        known = _ids_or_pieces(example)
-        kept = [float("nan") if t in self._special else a for t, a in zip(known, example.activations, strict=True)]
-        largest = float(np.nan_to_num(kept, nan=0, posinf=0).max(initial=0))
-        return example._replace(activations=kept, max_activation=largest)
 
 
 class MaxActs(Mapping[int, float]):
@@ -361,40 +376,3 @@ class MaxActs(Mapping[int, float]):
 
     def __len__(self) -> int:
         return len(self._dashboard().features)
-
-
-def bands_of(examples: Iterable[Example]) -> dict[int, Band]:
-    """The bands of strength that examples fall into, strongest first; none where there is only one."""
-    peaks: dict[int, list[float]] = {}
-    for example in examples:
-        if example.quantile is not None:
-            peaks.setdefault(example.quantile, []).append(float(example.max_activation))
-    bands = {}
-    for place, quantile in enumerate(sorted(peaks, reverse=True) if len(peaks) > 1 else ()):
-        low, high = min(peaks[quantile]), max(peaks[quantile])
-        reach = " to ".join(dict.fromkeys(map(format_number, (low, high))))
-        bands[quantile] = Band(f"{reach} · drawn at random" if place else f"strongest · {reach}", low, high)
-    return bands
-
-
-def _origin(example: Example) -> str:
-    """The document that an example was cut from, and where."""
-    if example.doc is None:
-        return ""
-    return f"document {example.doc}" + (f", from token {example.start}" if example.start is not None else "")
-
-
-def _finite(values: Any) -> tuple[Any, dict[int, str]]:
-    """Activations without what is infinite, and what is said at those tokens: one such value hides no feature."""
-    plain = values.tolist() if hasattr(values, "tolist") else values
-    infinite = [at for at, value in enumerate(plain) if isinstance(value, float) and math.isinf(value)]
-    if not infinite:
-        return values, {}
-    left = [math.nan if at in infinite else value for at, value in enumerate(plain)]
-    return left, dict.fromkeys(infinite, "left out: its activation is infinite")
-
-
-def _ids_or_pieces(example: Example) -> Any:
-    """An example's vocabulary ids where it has them, else its token pieces."""
-    ids = example.token_ids
-    return example.tokens if ids is None else ids if isinstance(ids, list) else np.asarray(ids).tolist()

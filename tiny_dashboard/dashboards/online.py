@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from tiny_dashboard.core.code import call
 from tiny_dashboard.core.figure import figure
 from tiny_dashboard.core.files import write_text
 from tiny_dashboard.core.highlight import COLORS, Color, Html, Passage, Track, passage_html
@@ -344,6 +345,30 @@ class OnlineDashboard(ABC):
             raise ValueError("there is nothing to save yet; call analyze() first")
         name = filename or f"features-{'-'.join(map(str, self._last.features[:5]))}.html"
         return write_text(Path(save_path or ".") / name, self._last.html)
+
+    def code(
+        self,
+        text: str,
+        highlight_features: Features,
+        tooltip_features: Features = (),
+        *,
+        chat: bool = False,
+        max_act: float | str | None = None,
+        **how: Any,
+    ) -> str:
+        """The Python that makes what `analyze` shows with these arguments, wherever it is run."""
+        chosen, more = parse_features(highlight_features), parse_features(tooltip_features)
+        maxima = {f: most for f in (*chosen, *more) if max_act == "auto" and (most := self.max_activation(f))}
+        how = {"tooltip_features": more or None, "chat": chat or None, "max_act": max_act, **how}
+        return f"{self._made_by(maxima or None)}\n{call('dashboard.analyze', text, chosen, **how)}\n"
+
+    def _made_by(self, max_acts: Mapping[int, float] | None) -> str:
+        """The Python that makes the dashboard."""
+        maxima = f", max_acts={max_acts}" if max_acts else ""
+        return (
+            "from tiny_dashboard import OnlineFeatureCentricDashboard\n\n"
+            f"dashboard = OnlineFeatureCentricDashboard(get_feature_activation, tokenizer{maxima})  # yours"
+        )
 
     def texts(self, ids: Sequence[int]) -> list[str]:
         """Readable texts of vocabulary ids."""

@@ -119,6 +119,7 @@ def load_dictionary(
         dictionary,
         layer=layer if dictionary.layer is None else dictionary.layer,
         hook_point=dictionary.hook_point or hook_point,
+        source=where,
     )
 
 

@@ -15,6 +15,7 @@ import torch
 import yaml
 from torch import Tensor
 
+from tiny_dashboard.core.text import first_line
 from tiny_dashboard.dictionaries.dictionary import Rows
 from tiny_dashboard.dictionaries.locate import CONFIGS
 
@@ -231,7 +232,7 @@ def _open(file: Path) -> dict[str, Any]:
     except pickle.UnpicklingError as error:
         raise ValueError(
             f"{file} holds pickled Python objects, which can run code and are not loaded; save plain tensors "
-            f"(a state dict, or safetensors) instead: {str(error).splitlines()[0]}"
+            f"(a state dict, or safetensors) instead: {first_line(error)}"
         ) from error
     except (EOFError, RuntimeError, OSError, zipfile.BadZipFile) as error:
         raise ValueError(f"{file} cannot be read; it is truncated or no weights file: {str(error)[:200]}") from error

@@ -96,6 +96,7 @@ class Dictionary:
         writes_at: the hook point that its decoder writes to, where that is another (a transcoder's "mlp_out").
         prepend_bos: whether it was trained on texts with a BOS; None where the checkpoint does not say.
         notes: conventions in force that a reader of the numbers should know, one sentence each.
+        source: what `load_dictionary` finds it by: its path, or Hub id and path; "" where it was made otherwise.
     """
 
     family: str
@@ -113,6 +114,7 @@ class Dictionary:
     models: tuple[str, ...] = ()
     prepend_bos: bool | None = None
     notes: tuple[str, ...] = ()
+    source: str = ""
 
     @property
     def n_features(self) -> int:

@@ -26,10 +26,25 @@ def decoder_norm(norms: Tensor) -> Tensor:
     return norms[:, 0]
 
 
+def deviation(x: Tensor) -> Tensor:
+    """The unbiased standard deviation over the width, `[..., 1]`."""
+    return x.std(-1, keepdim=True)
+
+
 def layer_norm(x: Tensor) -> Tensor:
-    """(x - mean) / (std + 1e-5) over the width, with the unbiased standard deviation (OpenAI's and SAELens's)."""
+    """(x - mean) / (deviation + 1e-5) over the width (OpenAI's and SAELens's)."""
     x = x - x.mean(-1, keepdim=True)
-    return x / (x.std(-1, keepdim=True) + 1e-5)
+    return x / (deviation(x) + 1e-5)
+
+
+def rms(x: Tensor) -> Tensor:
+    """The root mean square over the width, `[..., 1]`."""
+    return x.norm(dim=-1, keepdim=True) / x.shape[-1] ** 0.5
+
+
+def unit_rms(x: Tensor) -> Tensor:
+    """x scaled to a norm of sqrt(d_model) at each token (OpenMOSS's token-wise, SAELens's constant_norm_rescale)."""
+    return x / rms(x)
 
 
 def take(values: Tensor, features: Features | None, like: Tensor) -> Tensor:

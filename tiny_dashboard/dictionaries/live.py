@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -27,15 +28,13 @@ def from_object(given: Any, load: Callable[..., Dictionary]) -> Any:
         load: `load_dictionary`.
     """
     library = type(given).__module__.partition(".")[0]
-    saves = {"sae_lens": _save_sae_lens, "sparsify": _save_sparsify, "dictionary_learning": _save_dict_learning}
-    save = saves.get(library)
-    if save is None or not isinstance(given, torch.nn.Module):
+    if library not in ("sae_lens", "sparsify", "dictionary_learning") or not isinstance(given, torch.nn.Module):
         return given
     weight = next(given.parameters())
     # The original of dictionary_learning and its fork differ in whether the decoder norm is in the shown value.
     readings = [{"scale_by_decoder_norm": scaled} for scaled in (False, True)] if library.startswith("dict") else [{}]
     with TemporaryDirectory() as folder:
-        save(given, Path(folder))
+        _save(given, library, Path(folder))
         for options in readings:
             try:
                 dictionary = load(folder, device=weight.device, dtype=weight.dtype, **options)
@@ -45,22 +44,18 @@ def from_object(given: Any, load: Callable[..., Dictionary]) -> Any:
             if dictionary.decoder_rows is not None:
                 dictionary.decoder_rows.all()
             if _agree(given, dictionary):
-                return dictionary
+                return replace(dictionary, source="")  # the folder is gone
     return given
 
 
-def _save_sae_lens(sae: Any, folder: Path) -> None:
-    sae.save_model(folder)
-
-
-def _save_sparsify(coder: Any, folder: Path) -> None:
-    coder.save_to_disk(folder)
-
-
-def _save_dict_learning(dictionary: Any, folder: Path) -> None:
-    torch.save(dictionary.state_dict(), folder / "ae.pt")
-    trainer = {"dict_class": type(dictionary).__name__}
-    (folder / "config.json").write_text(json.dumps({"trainer": trainer}))
+def _save(given: Any, library: str, folder: Path) -> None:
+    if library == "sae_lens":
+        given.save_model(folder)
+    elif library == "sparsify":
+        given.save_to_disk(folder)
+    else:
+        torch.save(given.state_dict(), folder / "ae.pt")
+        (folder / "config.json").write_text(json.dumps({"trainer": {"dict_class": type(given).__name__}}))
 
 
 @torch.no_grad()

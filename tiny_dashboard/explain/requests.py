@@ -11,6 +11,7 @@ from time import time
 from typing import Any, Self
 from urllib.parse import urlsplit
 
+from tiny_dashboard.core.text import first_line
 from tiny_dashboard.hub import is_passing
 
 Messages = list[dict[str, str]]
@@ -87,7 +88,7 @@ class LanguageModel:
                 if attempt == self._tries:
                     raise ConnectionError(
                         f"{self.base_url or 'the Hub'} did not answer for {self.name}, asked {self._tries} times: "
-                        f"{_first_line(error)}; what is there is kept, and the same command goes on"
+                        f"{first_line(error)}; what is there is kept, and the same command goes on"
                     ) from error
                 await asyncio.sleep(_pause(error, attempt))
         raise AssertionError("it is asked at least once")
@@ -101,7 +102,7 @@ def _is_foreign(error: Exception) -> bool:
 
 def _refused(error: Exception, name: str) -> Exception:
     status = getattr(getattr(error, "response", None), "status_code", None)
-    said = f"the server refuses {name} (status {status}): {_first_line(error)}"
+    said = f"the server refuses {name} (status {status}): {first_line(error)}"
     if status in (401, 403):
         return PermissionError(f"{said}; set OPENAI_API_KEY, or log in to the Hub with `hf auth login`")
     return ValueError(said)
@@ -119,7 +120,3 @@ def _pause(error: Exception, attempt: int) -> float:
         return min(max(parsedate_to_datetime(asked).timestamp() - time(), 0), 10 * LONGEST_PAUSE)
     except (ValueError, TypeError):
         return min(PAUSE * 2 ** (attempt - 1), LONGEST_PAUSE) * random.uniform(0.5, 1)
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), "")[:200] or type(error).__name__

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tiny_dashboard.hub import errors_in_words
-from tiny_dashboard.sources.labels import NAME as LABELS
+from tiny_dashboard.sources.label_store import NAME as LABELS
 from tiny_dashboard.sources.parquet import THIS, ParquetExamples, recognises
 
 DATA = ("examples/*.parquet", "features/*.parquet")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
-import gzip
 import re
 import threading
 import zlib
@@ -16,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from tiny_dashboard.core.examples import BROKEN, Example, ExampleSource, check_example
+from tiny_dashboard.core.files import encoding_of, open_bytes
 from tiny_dashboard.core.statistics import FeatureStats, FeatureTable
 from tiny_dashboard.core.text import TokenReader
 from tiny_dashboard.hub import load_tokenizer
@@ -149,12 +148,11 @@ def head(file: Path, size: int = 1 << 16) -> str:
     if not file.is_file():
         return ""
     try:
-        with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as stream:
+        with open_bytes(file) as stream:
             start = stream.read(size)
     except (OSError, EOFError, zlib.error):
         return ""
-    encoding = "utf-16" if start[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
-    return start.decode(encoding, "replace")  # as json does, which reads what Windows writes
+    return start.decode(encoding_of(start), "replace")  # as json does, which reads what Windows writes
 
 
 def numbered(folder: Path, suffix: str) -> list[Path]:

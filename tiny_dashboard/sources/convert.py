@@ -13,7 +13,7 @@ from tiny_dashboard.core.files import whole_folder
 from tiny_dashboard.core.statistics import COLUMNS, FeatureTable
 from tiny_dashboard.hub import load_tokenizer
 from tiny_dashboard.sources import open_examples
-from tiny_dashboard.sources.labels import LabelStore, labels_for
+from tiny_dashboard.sources.label_store import LabelStore, labels_for
 from tiny_dashboard.sources.parquet import ParquetExamples
 from tiny_dashboard.sources.write import write_dataset, write_labels
 

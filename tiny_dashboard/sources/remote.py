@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from tiny_dashboard.core.examples import ExampleSource
 from tiny_dashboard.hub import HubName, errors_in_words, look_up
-from tiny_dashboard.sources.labels import NAME as LABELS
+from tiny_dashboard.sources.label_store import NAME as LABELS
 from tiny_dashboard.sources.parquet import ParquetExamples, recognises
 
 _FOOTER_READ = 65_536  # arrow reads this much of the end of a file, even for a smaller footer

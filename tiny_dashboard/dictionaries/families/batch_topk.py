@@ -11,7 +11,7 @@ import torch
 
 from tiny_dashboard.dictionaries.checkpoint import Checkpoint, parse_hook
 from tiny_dashboard.dictionaries.dictionary import Dictionary
-from tiny_dashboard.dictionaries.functions import Activation, ReLU, Threshold, TopK, layer_norm
+from tiny_dashboard.dictionaries.functions import Activation, ReLU, Threshold, TopK, deviation, layer_norm
 
 NAME = "BatchTopK"
 EXPECTS = "W_enc [d, D], W_dec [D, d], b_enc [D], b_dec [d], config.json with sae_type, act_size, dict_size"
@@ -56,7 +56,7 @@ def read(checkpoint: Checkpoint, *, threshold: float | None = None) -> Dictionar
         decoder_rows=checkpoint.rows("W_dec", "Dd", D=n_features, d=width),
         activation=activation,
         prepare=lambda x: (layer_norm(x) if normed else x) - (0 if centre is None else centre.to(x)),
-        token_scale=(lambda x: x.std(-1, keepdim=True)) if normed else None,
+        token_scale=deviation if normed else None,
         layer=layer,
         hook_point=hook_point,
         models=(str(config["model_name"]),) if config.get("model_name") else (),

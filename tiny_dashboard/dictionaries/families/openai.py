@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from tiny_dashboard.dictionaries.checkpoint import Checkpoint
 from tiny_dashboard.dictionaries.dictionary import Dictionary
-from tiny_dashboard.dictionaries.functions import Activation, Identity, ReLU, TopK, layer_norm
+from tiny_dashboard.dictionaries.functions import Activation, Identity, ReLU, TopK, deviation, layer_norm
 
 NAME = "OpenAI"
 EXPECTS = "pre_bias [d], latent_bias [D], encoder.weight [D, d], decoder.weight [d, D], activation"
@@ -42,6 +42,6 @@ def read(checkpoint: Checkpoint) -> Dictionary:
         decoder_rows=encoder if tied else checkpoint.rows("decoder.weight", "dD", D=n_features, d=width),
         activation=activation,
         prepare=lambda x: (layer_norm(x) if name == "TopK" else x) - centre.to(x),
-        token_scale=(lambda x: x.std(-1, keepdim=True)) if name == "TopK" else None,
+        token_scale=deviation if name == "TopK" else None,
         notes=("inputs are layer-normed",) if name == "TopK" else (),
     )

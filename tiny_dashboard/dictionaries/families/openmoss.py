@@ -16,7 +16,7 @@ from torch import Tensor
 
 from tiny_dashboard.dictionaries.checkpoint import Checkpoint, parse_hook
 from tiny_dashboard.dictionaries.dictionary import Dictionary, Rows
-from tiny_dashboard.dictionaries.functions import Activation, Features, ReLU, Threshold
+from tiny_dashboard.dictionaries.functions import Activation, Features, ReLU, Threshold, rms, unit_rms
 
 NAME = "OpenMOSS"
 EXPECTS = (
@@ -80,9 +80,9 @@ def read(checkpoint: Checkpoint) -> Dictionary:
         encoder_bias=bias.sum(0) if kind == "crosscoder" else bias,
         decoder_rows=decoder,
         activation=_activation(checkpoint, decoder),
-        prepare=_unit if token_wise else None if scale_in is None else lambda x: x * scale_in.to(x)[:, None],
+        prepare=unit_rms if token_wise else None if scale_in is None else lambda x: x * scale_in.to(x)[:, None],
         output_scale=None if scale_out is None else 1 / scale_out,
-        token_scale=(lambda x: x.norm(dim=-1, keepdim=True) / math.sqrt(width)) if token_wise else None,
+        token_scale=rms if token_wise else None,
         layer=layer,
         hook_point=hook_point,
         writes_at=parse_hook(writes[0])[1] if writes != reads else None,
@@ -121,7 +121,3 @@ def _scales(checkpoint: Checkpoint, hooks: list[str], width: int) -> Tensor | No
             f"{', '.join(hooks)} beside the weights"
         )
     return math.sqrt(width) / torch.tensor(stored, device=checkpoint.device, dtype=checkpoint.dtype)
-
-
-def _unit(x: Tensor) -> Tensor:
-    return x * (math.sqrt(x.shape[-1]) / x.norm(dim=-1, keepdim=True))

@@ -9,8 +9,21 @@ from torch import Tensor
 
 from tiny_dashboard.dictionaries.checkpoint import Checkpoint, parse_hook
 from tiny_dashboard.dictionaries.dictionary import Dictionary
-from tiny_dashboard.dictionaries.functions import Activation, Gated, ReLU, Threshold, TopK, decoder_norm, layer_norm
+from tiny_dashboard.dictionaries.functions import (
+    Activation,
+    Gated,
+    ReLU,
+    Threshold,
+    TopK,
+    decoder_norm,
+    deviation,
+    layer_norm,
+    rms,
+    unit_rms,
+)
 
+# normalize_activations -> what it does to a token, and what undoes it on the decoder's side.
+NORMAL = {"layer_norm": (layer_norm, deviation), "constant_norm_rescale": (unit_rms, rms)}
 NAME = "SAELens"
 EXPECTS = "W_enc [d, D], W_dec [D, d], b_enc [D], b_dec [d], cfg.json with architecture"
 PASSES_OVER = (
@@ -70,24 +83,18 @@ def preparation(checkpoint: Checkpoint, width: int, input_scale: float, *, centr
     notes = []
     if normalise in ("expected_average_only_in", "true"):
         notes.append(f"inputs are scaled by {input_scale:g} (expected_average_only_in; 1 if folded into the weights)")
-    elif normalise not in ("none", "false", "layer_norm", "constant_norm_rescale"):
+    elif normalise not in ("none", "false", *NORMAL):
         raise ValueError(f"normalize_activations {normalise!r} is unknown; expected none, layer_norm, …")
     if (_meta(checkpoint).get("model_from_pretrained_kwargs") or {}).get("center_writing_weights"):
         notes.append("trained on a model with centred weights: on a plain model feed x - x.mean(-1)")
     centre = checkpoint.tensor("b_dec", width) if centred else None
+    normal, token_scale = NORMAL.get(normalise, (None, None))
 
     def prepare(x: Tensor) -> Tensor:
         x = x if input_scale == 1 else x * input_scale
-        if normalise == "constant_norm_rescale":
-            x = x * (width**0.5 / x.norm(dim=-1, keepdim=True))
-        x = layer_norm(x) if normalise == "layer_norm" else x
+        x = x if normal is None else normal(x)
         return x if centre is None else x - centre.to(x)
 
-    token_scale = None
-    if normalise == "layer_norm":
-        token_scale = lambda x: x.std(-1, keepdim=True)  # noqa: E731
-    elif normalise == "constant_norm_rescale":
-        token_scale = lambda x: x.norm(dim=-1, keepdim=True) / width**0.5  # noqa: E731
     scale = torch.tensor([1 / input_scale])
     return {"prepare": prepare, "output_scale": scale, "token_scale": token_scale, "notes": tuple(notes)}
 

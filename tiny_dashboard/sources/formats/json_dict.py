@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import re
 from collections.abc import Iterable, Mapping
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tiny_dashboard.core.examples import SourceInfo
+from tiny_dashboard.core.files import open_bytes
 from tiny_dashboard.sources.base import FileSource, head
 
 NAME = "JSON dict"
@@ -24,7 +24,7 @@ class JsonDictExamples(FileSource):
         return [self.path]
 
     def parse(self, file: Path) -> Mapping[int, tuple[list[Any], None]]:
-        with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as stream:
+        with open_bytes(file) as stream:
             content = json.load(stream)
         return {int(feature): (rows, None) for feature, rows in content.items()}
 

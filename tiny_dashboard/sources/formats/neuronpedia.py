@@ -6,7 +6,6 @@ the same names as SAEDashboard's. Explanations are side files (side_files.py).
 
 from __future__ import annotations
 
-import gzip
 import json
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tiny_dashboard.core.examples import Example, SourceInfo
+from tiny_dashboard.core.files import open_bytes
 from tiny_dashboard.core.statistics import FeatureStats, FeatureTable
 from tiny_dashboard.sources.base import FileSource, bands, head, number_in
 from tiny_dashboard.sources.formats.saedashboard import record_stats
@@ -83,7 +83,7 @@ def read_lines(file: Path) -> Iterator[dict[str, Any]]:
         ValueError: a line is no JSON object, or the file is not whole.
     """
     try:
-        with gzip.open(file, "rb") if file.suffix == ".gz" else file.open("rb") as lines:
+        with open_bytes(file) as lines:
             for line in lines:
                 record = json.loads(line)
                 if not isinstance(record, dict):

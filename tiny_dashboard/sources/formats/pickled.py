@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from tiny_dashboard.core.examples import SourceInfo
+from tiny_dashboard.core.text import first_line
 from tiny_dashboard.sources.base import FileSource
 
 NAME = "pickled dict"
@@ -38,7 +39,7 @@ class PickledExamples(FileSource):
             content = _load(file)
         except Exception as error:
             raise ValueError(
-                f"it does not load safely, as with torch.load(weights_only=True): {_first_line(error)}. If it is "
+                f"it does not load safely, as with torch.load(weights_only=True): {first_line(error)}. If it is "
                 "whole and you trust it, load it yourself and save plain numbers and strings: torch.save({int(f): "
                 "[(float(m), list(tokens), [float(a) for a in acts]) for m, tokens, acts in rows] for f, rows in "
                 "examples.items()}, 'plain.pt')"
@@ -86,10 +87,6 @@ def _pickle_in(file: Path) -> Iterator[IO[bytes]]:
         name = next(name for name in archive.namelist() if name.endswith("/data.pkl"))
         with archive.open(name) as stream:
             yield stream
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 
 def recognises(path: Path) -> bool:
