@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from tiny_dashboard.core.examples import Example, stored_tokens
 from tiny_dashboard.core.statistics import FeatureStats
+from tiny_dashboard.dashboards.offline import OfflineDashboard
 from tiny_dashboard.sources import open_examples
 from tiny_dashboard.sources.formats.sqlite_json import SqliteJsonExamples
 from tiny_dashboard.sources.parquet import ParquetExamples
@@ -341,19 +342,37 @@ def test_damaged_parquet_fails_for_its_features_only(tmp_path, monkeypatch):
         assert list(source[20]) == make_examples(20)
 
 
-def test_a_dataset_that_is_written_anew_while_it_is_open(tmp_path):
-    rows = {n: [Example(1.0, ["a"], [1.0])] for n in (0, 5)}
-    write_dataset(tmp_path / "out", rows.items(), [], {})
-    source = open_examples(tmp_path / "out")
-    assert len(source[0]) == 1
+def test_a_dataset_that_is_written_anew_while_it_is_open(tmp_path, monkeypatch):
+    def write(features, peak, **metadata):
+        shutil.rmtree(tmp_path / "out", ignore_errors=True)
+        rows = [(n, [Example(peak, ["a"], [peak])]) for n in features]
+        stats = [FeatureStats(n, density=peak / 8) for n in features]
+        write_dataset(tmp_path / "out", rows, stats, {"layer": int(peak), **metadata})
+
+    def told():
+        return [source[0][0].max_activation, source.info.layer, list(source), *table.column("density")]
+
+    write([0, 5], 1.0)
+    dashboard = OfflineDashboard.open(tmp_path / "out")
+    source, table = dashboard.max_activation_examples, dashboard.table
+    assert told() == [1.0, 1, [0, 5], 0.125, 0.125]
     shutil.rmtree(tmp_path / "out")
-    for again in (False, True):
-        if again:
-            write_dataset(tmp_path / "out", [(0, [Example(2.0, ["b"], [2.0])])], [], {})
-        for look in (lambda: source[0], lambda: source[5], lambda: source.table().raw("density")):
-            with pytest.raises(ValueError, match="out was written anew, or removed, since it was opened"):
-                look()
-    assert open_examples(tmp_path / "out")[0][0].max_activation == 2.0
+    for look in (lambda: source[0], lambda: source[5], lambda: source.table().raw("density")):
+        with pytest.raises(ValueError, match="out was written anew, or removed, since it was opened"):
+            look()
+    write([0, 7, 9], 2.0)
+    assert dashboard.features == [0, 7, 9] and 5 not in source and (table := dashboard.table)
+    assert told() == [2.0, 2, [0, 7, 9], 0.25, 0.25, 0.25]
+    with monkeypatch.context() as slow:  # it is written while somebody reads it
+        read = source._read_footer
+        slow.setattr(source, "_read_footer", lambda name: (read(name), write([0], 3.0))[0])
+        write([0, 1], 4.0)
+        with pytest.raises(ValueError, match="open it again"):
+            source[0]
+    assert source[0][0].max_activation == 3.0
+    write([0], 5.0, tokenizer="of/another")
+    with pytest.raises(ValueError, match="out was written anew"):
+        source[0]
 
 
 def test_damaged_statistics_are_named(tmp_path):

@@ -126,6 +126,11 @@ class ExampleSource(Mapping[int, Sequence[Example]]):
     path: Any = None  # the file or folder, where it is one
     read_ids: Callable[[Sequence[int]], list[str]] | None = None  # makes ids readable, where their tokenizer is known
 
+    @property
+    def version(self) -> int:
+        """A number that is another one once the examples are other ones."""
+        return 0
+
     def features(self) -> Sequence[int]:
         """All feature ids, ascending."""
         raise NotImplementedError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, Self
@@ -67,7 +67,10 @@ class OfflineDashboard:
         self.max_examples = max_examples
         self.panels = panels
         self.labels = labels_for(max_activation_examples, labels)
-        self._labelled: tuple[int, FeatureTable | None] = (-1, None)
+        # For one state of the examples, and of the labels: what is made once, as long as these stay.
+        self._features = lru_cache(maxsize=1)(lambda version: sorted(max_activation_examples))
+        self._table = lru_cache(maxsize=1)(self._read_table)
+        self._labelled = lru_cache(maxsize=1)(lambda version, labels: self.labels.table(self._table(version)))
 
     @classmethod
     def from_db(
@@ -126,10 +129,14 @@ class OfflineDashboard:
         known = self._tokenizer if self._tokenizer is not None else self.info.tokenizer
         return load_tokenizer(known) if isinstance(known, (str, Path)) else known
 
-    @cached_property
+    @property
     def features(self) -> Sequence[int]:
         """All feature ids, ascending."""
-        return sorted(self.max_activation_examples)
+        return self._features(self._version)
+
+    @property
+    def _version(self) -> int:
+        return getattr(self.max_activation_examples, "version", 0)
 
     def stats(self, feature_idx: int) -> FeatureStats | None:
         """What is known of a feature besides its examples; None where that is nothing."""
@@ -157,14 +164,9 @@ class OfflineDashboard:
     @property
     def table(self) -> FeatureTable:
         """What is known of all features."""
-        version, table = self._labelled
-        if table is None or version != self.labels.version:
-            version = self.labels.version
-            self._labelled = version, (table := self.labels.table(self._table))
-        return table
+        return self._labelled(self._version, self.labels.version)
 
-    @cached_property
-    def _table(self) -> FeatureTable:
+    def _read_table(self, version: int) -> FeatureTable:
         source = self.max_activation_examples
         return source.table() if isinstance(source, ExampleSource) else FeatureTable(self.features)
 

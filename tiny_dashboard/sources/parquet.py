@@ -13,11 +13,13 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from functools import lru_cache
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from threading import Lock
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -69,10 +71,33 @@ FEATURES_SCHEMA = pa.schema(
 NAME = "parquet dataset"
 
 
+class _Opened(NamedTuple):
+    """A dataset as it was when its metadata were read.
+
+    Attributes:
+        meta: what metadata.json says.
+        runs: the features, as ranges.
+        files: of each kind, in order.
+        ids: the features.
+        stamp: what is another one once the dataset is written anew.
+        footers: of the files that were looked at, with the first feature of each row group.
+        group: reads a row group; the last few are kept, for neighbours are looked at next.
+    """
+
+    meta: dict[str, Any]
+    runs: list[range]
+    files: dict[str, list[dict[str, Any]]]
+    ids: list[int]
+    stamp: Any
+    footers: dict[str, tuple[pq.FileMetaData, list[int]]]
+    group: Callable[[str, int], pa.Table]
+
+
 class ParquetExamples(ExampleSource):
     """Examples in our parquet layout, in a local folder.
 
-    Files are opened for each read with a remembered footer, so that threads share nothing that moves.
+    Files are opened for each read with a remembered footer, so that threads share nothing that moves. A dataset that is
+    written anew is opened anew at the next look, and `version` is another one then.
 
     Args:
         path: the folder that `write_dataset` wrote.
@@ -84,32 +109,25 @@ class ParquetExamples(ExampleSource):
 
     def __init__(self, path: str | Path) -> None:
         self.path: Path = Path(path)
-        try:
-            meta = json.loads(self._read_text("metadata.json"))
-            if meta["format"] != FORMAT or meta["version"] > VERSION:
-                raise ValueError(f"it is of {meta['format']!r} version {meta['version']}; update tiny-dashboard")
-            self._runs = [range(first, last + 1) for first, last in meta["features"]]
-            self._files: dict[str, list[dict[str, Any]]] = {
-                kind: meta[f"{kind}_files"] for kind in ("examples", "features")
-            }
-        except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"cannot read {self.path}/metadata.json: {error!r}") from error
-        self.metadata = meta
-        self._ids_list = [feature for run in self._runs for feature in run]
-        known = {k: meta.get(k) for k in ("dictionary", "layer", "hook_point")}
-        known |= {"models": meta.get("models") or (), "tokenizer": self._resolve(meta.get("tokenizer"))}
-        extra = {k: v for k, v in meta.items() if k not in known and k not in LAYOUT_KEYS}
-        self.info = SourceInfo(NAME, **known, extra=extra)
-        self._stamp = self._written()
-        self._footers: dict[str, tuple[pq.FileMetaData, list[int]]] = {}
-        # Neighbours are looked at next.
-        self._group = lru_cache(maxsize=8)(self._read_group)
+        self._lock, self._version = Lock(), 0
+        self._opened = self._open_dataset()
+        self.info = self._info(self._opened.meta)
+
+    @property
+    def version(self) -> int:
+        self._now()
+        return self._version
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """What metadata.json says."""
+        return self._opened.meta
 
     def features(self) -> Sequence[int]:
-        return self._ids_list
+        return self._now().ids
 
     def __contains__(self, feature: object) -> bool:
-        return isinstance(feature, (int, np.integer)) and any(feature in run for run in self._runs)
+        return isinstance(feature, (int, np.integer)) and any(feature in run for run in self._now().runs)
 
     def load(self, feature: int) -> Sequence[Example]:
         table = self._rows("examples", feature)
@@ -138,72 +156,109 @@ class ParquetExamples(ExampleSource):
         return None if table is None else _stats(table.to_pylist()[0])
 
     def table(self) -> FeatureTable:
-        schema = self._features_schema()
+        opened = self._now()
+        schema = self._features_schema(opened)
         extra = [extra_column(field.name, kind == "text") for field, kind in _extra(schema)]
-        return FeatureTable(self.features(), self._column, extra)
+        return FeatureTable(opened.ids, partial(self._column, opened), extra)
 
-    def _column(self, name: str) -> Any:
+    def _column(self, opened: _Opened, name: str) -> Any:
         """One column of the `features` table for all features; None where the files lack it."""
         parts = []
-        for file in self._files["features"]:
-            with self._named(file["name"]), self._open(file["name"], self._footer(file["name"])[0]) as opened:
-                if name not in opened.schema_arrow.names:
+        for file in opened.files["features"]:
+            with (
+                self._named(opened, file["name"]),
+                self._open(file["name"], self._footer(opened, file["name"])[0]) as content,
+            ):
+                if name not in content.schema_arrow.names:
                     return None
-                parts.append(opened.read([name]).column(0))
-        if sum(map(len, parts)) != len(self._ids_list):
-            raise ValueError(
-                f"{self.path / 'features'} has {sum(map(len, parts))} rows of {len(self._ids_list)} features"
-            )
+                parts.append(content.read([name]).column(0))
+        if sum(map(len, parts)) != len(opened.ids):
+            raise ValueError(f"{self.path / 'features'} has {sum(map(len, parts))} rows of {len(opened.ids)} features")
         if name in TOKENS:
             return [TOKENS[name](value) for part in parts for value in part.to_pylist()]
         if parts and pa.types.is_string(parts[0].type):
             return [value for part in parts for value in part.to_pylist()]
         return np.concatenate([part.to_numpy().astype(np.float64) for part in parts]) if parts else np.zeros(0)
 
-    def _features_schema(self) -> pa.Schema:
-        for file in self._files["features"][:1]:
-            with self._named(file["name"]):
-                return self._footer(file["name"])[0].schema.to_arrow_schema()
+    def _features_schema(self, opened: _Opened) -> pa.Schema:
+        for file in opened.files["features"][:1]:
+            with self._named(opened, file["name"]):
+                return self._footer(opened, file["name"])[0].schema.to_arrow_schema()
         return FEATURES_SCHEMA
 
     def _rows(self, kind: str, feature: int) -> pa.Table | None:
         """The rows of one feature, from the one row group that holds them."""
-        files = self._files[kind]
+        opened = self._now()
+        files = opened.files[kind]
         i = bisect_right(files, feature, key=lambda file: file["first"]) - 1
         if i < 0 or feature > files[i]["last"]:
             return None
         name = files[i]["name"]
-        with self._named(name, f"feature {feature}: "):
-            _, firsts = self._footer(name)
-            group = bisect_right(firsts, feature) - 1
-            table = self._group(name, group)
+        with self._named(opened, name, f"feature {feature}: "):
+            _, firsts = self._footer(opened, name)
+            table = opened.group(name, bisect_right(firsts, feature) - 1)
             found = np.flatnonzero(table.column("feature").to_numpy() == feature)
             return table.slice(found[0], len(found)) if len(found) else None
 
-    @contextmanager
-    def _named(self, name: str, what: str = "") -> Iterator[None]:
-        """Errors of a damaged file, with its name; and of a dataset that is another one by now."""
+    def _open_dataset(self) -> _Opened:
         try:
-            is_another = self._written() != self._stamp
-        except OSError:
-            is_another = True
-        if is_another:
-            raise ValueError(f"{what}{self.path} was written anew, or removed, since it was opened; open it again")
+            stamp, meta = self._written(), json.loads(self._read_text("metadata.json"))
+            if meta["format"] != FORMAT or meta["version"] > VERSION:
+                raise ValueError(f"it is of {meta['format']!r} version {meta['version']}; update tiny-dashboard")
+            runs = [range(first, last + 1) for first, last in meta["features"]]
+            files = {kind: meta[f"{kind}_files"] for kind in ("examples", "features")}
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"cannot read {self.path}/metadata.json: {error!r}") from error
+        group = lru_cache(maxsize=8)(lambda name, at: self._read_group(name, self._footer(opened, name)[0], at))
+        opened = _Opened(meta, runs, files, [feature for run in runs for feature in run], stamp, {}, group)
+        return opened
+
+    def _info(self, meta: dict[str, Any]) -> SourceInfo:
+        known: dict[str, Any] = {k: meta.get(k) for k in ("dictionary", "layer", "hook_point")}
+        known |= {"models": meta.get("models") or (), "tokenizer": self._resolve(meta.get("tokenizer"))}
+        extra = {k: v for k, v in meta.items() if k not in known and k not in LAYOUT_KEYS}
+        return SourceInfo(NAME, **known, extra=extra)
+
+    def _now(self) -> _Opened:
+        """The dataset as it is now, unless it is of another tokenizer, which who opened this one goes on with."""
+        opened = self._opened
+        with suppress(OSError, ValueError):  # it is gone, or about to be written: what is read of it says so
+            if self._written() != opened.stamp:
+                with self._lock:
+                    again = self._open_dataset()
+                    if again.meta.get("tokenizer") == opened.meta.get("tokenizer") and self._opened is opened:
+                        self.info = replace(self._info(again.meta), tokenizer=self.info.tokenizer)
+                        self._opened, self._version = again, self._version + 1
+        return self._opened
+
+    @contextmanager
+    def _named(self, opened: _Opened, name: str, what: str = "") -> Iterator[None]:
+        """Errors of a damaged file, with its name; and of a dataset that has become another one as it was read."""
         try:
             yield
         except (ConnectionError, PermissionError):
             raise
         except (pa.ArrowException, OSError, *BROKEN) as error:
+            self._check_same(opened, what)
             raise ValueError(f"{what}cannot read {self.path / name}: {error}") from error
+        self._check_same(opened, what)
 
-    def _footer(self, name: str) -> tuple[pq.FileMetaData, list[int]]:
+    def _check_same(self, opened: _Opened, what: str) -> None:
+        try:
+            is_same = self._written() == opened.stamp
+        except OSError:
+            is_same = False
+        if not is_same:
+            raise ValueError(f"{what}{self.path} was written anew, or removed, since it was opened; open it again")
+
+    def _footer(self, opened: _Opened, name: str) -> tuple[pq.FileMetaData, list[int]]:
         """A file's footer, and the first feature of each of its row groups."""
-        if name not in self._footers:
+        if name not in opened.footers:
             footer = self._read_footer(name)
             _check_types(footer.schema.to_arrow_schema())
             groups = [footer.row_group(g).column(0).statistics for g in range(footer.num_row_groups)]
-            self._footers[name] = footer, [group.min for group in groups]
-        return self._footers[name]
+            opened.footers[name] = footer, [group.min for group in groups]
+        return opened.footers[name]
 
     # What a source that lies elsewhere than in a local folder replaces:
 
@@ -226,8 +281,8 @@ class ParquetExamples(ExampleSource):
         with self._open(name) as file:
             return file.metadata
 
-    def _read_group(self, name: str, group: int) -> pa.Table:
-        with self._open(name, self._footer(name)[0]) as file:
+    def _read_group(self, name: str, footer: pq.FileMetaData, group: int) -> pa.Table:
+        with self._open(name, footer) as file:
             return file.read_row_group(group, use_threads=False)  # it is small: threads cost more than they save
 
     def _resolve(self, tokenizer: str | None) -> str | None:

@@ -61,7 +61,9 @@ class HubExamples(ParquetExamples):
         self.dataset, self.commit = dataset, commit
         self._cache = Path(constants.HF_HOME) / "tiny-dashboard" / dataset.replace("/", "--") / commit
         super().__init__(folder)
-        self._sizes = {file["name"]: (file["bytes"], file["footer"]) for kind in self._files.values() for file in kind}
+        self._sizes = {
+            file["name"]: (file["bytes"], file["footer"]) for kind in self._opened.files.values() for file in kind
+        }
 
     def folder(self) -> Path:
         from huggingface_hub import snapshot_download
@@ -77,8 +79,7 @@ class HubExamples(ParquetExamples):
         start = max(size - max(footer, _FOOTER_READ), 0)
         return pq.read_metadata(_Window(self._bytes(name, start, size), start, size))
 
-    def _read_group(self, name: str, group: int) -> pa.Table:
-        footer, _ = self._footer(name)
+    def _read_group(self, name: str, footer: pq.FileMetaData, group: int) -> pa.Table:
         row_group = footer.row_group(group)
         columns = [row_group.column(i) for i in range(row_group.num_columns)]
         starts = [c.dictionary_page_offset or c.data_page_offset for c in columns]

@@ -13,7 +13,6 @@ import json
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +47,10 @@ class WithSideFiles(ExampleSource):
         if any(stats.relative_norm_difference is not None for stats in side.values()):
             self.info = replace(source.info, extra={**source.info.extra, "relative_norm_difference": CONVENTION})
 
+    @property
+    def version(self) -> int:
+        return self._source.version
+
     def features(self) -> Sequence[int]:
         return self._source.features()
 
@@ -62,10 +65,6 @@ class WithSideFiles(ExampleSource):
         return side.over(own) if side else own
 
     def table(self) -> FeatureTable:
-        return self._table
-
-    @cached_property
-    def _table(self) -> FeatureTable:
         own = self._source.table()
         side = FeatureTable.of(self.features(), (s for f, s in self._side.items() if f in self._source))
         extra = {column.name: column for column in (*own.columns, *side.columns) if column not in COLUMNS}
