@@ -4,6 +4,7 @@ import ast
 import re
 import shutil
 import subprocess
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import given, settings
 from tests.helpers.hostile import ANY_TEXT, HOSTILE
 from tiny_dashboard import OfflineFeatureCentricDashboard
 from tiny_dashboard.core.code import call as call_code
+from tiny_dashboard.core.code import public_name
 from tiny_dashboard.core.figure import figure
 from tiny_dashboard.core.highlight import Passage, Track
 from tiny_dashboard.demo import FOLDER
@@ -87,6 +89,21 @@ def test_code_makes_the_same_view_and_tells_no_folder(monkeypatch):
     assert str(FOLDER) not in code and max(map(len, code.splitlines())) <= 88
     assert run(code) == demo.generate_html(656, window_size=7, **how) != demo.generate_html(656, **how, window_size=8)
     assert run(demo.code(656)) == demo.generate_html(656, window_size=7)
+
+
+@pytest.mark.parametrize(
+    "source, name",
+    [
+        ("owner/name", "owner/name"),
+        ("/home/ada/models/gpt2/", "gpt2"),
+        (Path("mine/examples"), "examples"),
+        ("~/x.db", "x.db"),
+        ("/home/ada/.cache/hub/datasets--me--ex/snapshots/0a1b/in/x.json", "me/ex/in/x.json"),
+        ("/home/ada/.cache/hub/models--me--m/snapshots/0a1b", "me/m"),
+    ],
+)
+def test_code_names_what_others_have(source, name):
+    assert public_name(source) == name
 
 
 @pytest.mark.parametrize("text", HOSTILE)

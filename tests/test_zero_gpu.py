@@ -84,6 +84,7 @@ def here(bundle):
 def test_the_same_answers_as_here(zero, here):
     assert zero.asked.analyze(TEXT, "1, 2", "3") == here.analyze(TEXT, "1, 2", "3")
     assert zero.asked.top_features(TEXT, 5) == here.top_features(TEXT, 5)
+    assert zero.asked.online.code(TEXT, 1) == here.online.code(TEXT, 1)
     encoded = here.encode(TEXT)
     for mine, theirs in zip(
         zero.asked.online.split_tracks(encoded, 1), here.online.split_tracks(encoded, 1), strict=True

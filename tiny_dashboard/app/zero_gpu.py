@@ -38,7 +38,7 @@ class ZeroGpuFeaturizer:
         """Take the models; ZeroGPU has put them on a GPU that is not there until a call."""
         self._inner = featurizer
         self.models, self.tokenizer, self.check_text = featurizer.models, featurizer.tokenizer, featurizer.check_text
-        self.dictionary = featurizer.dictionary
+        self.dictionary, self.layer, self.hook_point = featurizer.dictionary, featurizer.layer, featurizer.hook_point
         return self
 
     def read(self, ids: Sequence[int]) -> Reading:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 LONGEST = 88  # characters of a line
+# Where the Hub's client keeps a file of a repository: owner, name, and what is inside of it.
+_DOWNLOADED = re.compile(r"[/\\](?:models|datasets)--([^/\\]+?)--([^/\\]+)[/\\]snapshots[/\\][^/\\]+(?:[/\\](.+))?$")
 
 
 def call(name: str, *given: Any, **named: Any) -> str:
@@ -26,5 +29,7 @@ def public_name(source: Any, parts: int = 1) -> str:
         parts: of the path, counted from its end.
     """
     name = str(getattr(source, "name_or_path", source)).rstrip("/\\")
+    if downloaded := _DOWNLOADED.search(name):
+        return "/".join(filter(None, downloaded.groups()))
     is_path = isinstance(source, Path) or Path(name).is_absolute() or name.startswith((".", "~")) or Path(name).exists()
     return "/".join(Path(name).parts[-parts:]) if is_path else name
