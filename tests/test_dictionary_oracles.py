@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from tests.helpers.checkpoints import W
+from tiny_dashboard.demo import FOLDER
 from tiny_dashboard.dictionaries import load_dictionary
 
 torch.set_num_threads(1)
@@ -53,6 +54,15 @@ def test_saelens(tmp_path, architecture, centred, normalise):
     assert (dictionary.layer, dictionary.hook_point) == (4, "resid_post")
     if value is not None:
         torch.testing.assert_close(dictionary.writes(range(N))[:, 0], value, rtol=1e-4, atol=1e-5)
+
+
+def test_saelens_reads_the_demos_sae():
+    sae_lens = pytest.importorskip("sae_lens")
+    folder = FOLDER / "smollm" / "sae"
+    sae = sae_lens.SAE.load_from_disk(folder, device="cpu")
+    x = sae.b_dec.detach() + 5 * torch.randn(50, 576, generator=torch.Generator().manual_seed(0))
+    dictionary = check(folder, sae.encode(x).detach(), x)
+    assert sae.cfg.metadata.hook_name == f"blocks.{dictionary.layer}.hook_resid_post"
 
 
 @pytest.mark.parametrize("transcode", [False, True])

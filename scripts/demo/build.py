@@ -80,9 +80,10 @@ def page_text(markup: str) -> str:
     return re.sub(r"[ \t]*\n\s*\n*", "\n", soup.get_text()).strip()
 
 
-def fetch_docs(work: Path) -> Path:
-    """Download and unpack the documentation packages; returns their usr/share."""
-    names = [package.format(l=lang) for package, (_, langs, _) in DOCS.items() for lang in langs.split()]
+def fetch_docs(work: Path, names: list[str] | None = None) -> Path:
+    """Download and unpack packages, else those of the documentation; returns their usr/share."""
+    if names is None:
+        names = [package.format(l=lang) for package, (_, langs, _) in DOCS.items() for lang in langs.split()]
     names = sorted(set(names))
     debs = work / "debs"
     debs.mkdir(parents=True, exist_ok=True)
@@ -426,6 +427,14 @@ def folders(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     return parser
 
 
+def keep_memory() -> None:
+    """Keep freed memory: handing it back at every step made training seven times slower."""
+    if platform.system() == "Linux":
+        libc = ctypes.CDLL(None)
+        for option, value in ((-4, 0), (-1, 2**31 - 1), (-2, 2**28)):  # M_MMAP_MAX, M_TRIM_THRESHOLD, M_TOP_PAD
+            libc.mallopt(option, value)
+
+
 def main() -> None:
     """Run the stages whose results are missing, and those that are named."""
     parser = folders(argparse.ArgumentParser(description="Make the embedded demo."))
@@ -433,11 +442,7 @@ def main() -> None:
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(2)
-    if platform.system() == "Linux":
-        # Keep freed memory: handing it back at every step made training seven times slower.
-        libc = ctypes.CDLL(None)
-        for option, value in ((-4, 0), (-1, 2**31 - 1), (-2, 2**28)):  # M_MMAP_MAX, M_TRIM_THRESHOLD, M_TOP_PAD
-            libc.mallopt(option, value)
+    keep_memory()
     times = args.work / "times.json"
     for name, (build, result) in STAGES.items():
         if name in args.stage or (not args.stage and not Path(result.format(work=args.work, out=args.out)).exists()):
