@@ -3,7 +3,7 @@
 import sys
 from importlib import import_module
 
-NAMES = ("rendering", "model_side", "browser", "cold_start", "storage", "site", "collecting")
+NAMES = ("rendering", "model_side", "views", "browser", "cold_start", "storage", "site", "collecting")
 
 if __name__ == "__main__":
     for name in sys.argv[1:] or NAMES:

@@ -47,7 +47,7 @@ def run() -> None:
     size = len(html.encode()) / (N_EXAMPLES * N_TOKENS)
     print(f"rendering {N_EXAMPLES} x {N_TOKENS} tokens / joining the escaped tokens: {ratio:.2f} (limit 2)")
     print(f"bytes of HTML for each token: {size:.1f} (limit 16)")
-    offline = DashboardConfig.demo().open_offline()
+    offline = DashboardConfig.demo().views[0].open_offline()
     assert offline is not None
     offline.fragment(offline.features[0])  # the tokenizer loads once
     features = iter(np.random.default_rng(0).permutation(offline.features).tolist())

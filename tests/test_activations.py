@@ -13,7 +13,8 @@ from transformers import (
 
 from tests.helpers.small_models import CONFIGS, GROUPED, SHAPE, VOCAB, WIDTH, Wrapper, small_model
 from tiny_dashboard.hub import resolve_device
-from tiny_dashboard.models.activations import HOOK_POINTS, find_hook, get_activations, hooked, unwrap_model
+from tiny_dashboard.models.activations import get_activations
+from tiny_dashboard.models.architecture import HOOK_POINTS, find_hook, hooked, unwrap_model
 from tiny_dashboard.models.generation import generate
 
 torch.set_num_threads(1)

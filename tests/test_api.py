@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-import threading
-from concurrent.futures import Future
+import time
 
 import numpy as np
 import pytest
@@ -23,7 +22,9 @@ from tiny_dashboard import (
     OnlineFeatureCentricDashboard,
 )
 from tiny_dashboard.app.api import Endpoints
-from tiny_dashboard.app.served import MAX_EXAMPLES, MAX_TOP, bounded, whole_number
+from tiny_dashboard.app.loading import Loading
+from tiny_dashboard.app.served import MAX_EXAMPLES, MAX_TOP, Served, bounded, whole_number
+from tiny_dashboard.app.views import Views
 from tiny_dashboard.core.statistics import COLUMNS, PAGE
 from tiny_dashboard.dashboards.question import MAX_FEATURES
 
@@ -32,10 +33,9 @@ MAX_TEXT = 5000
 NAMES = ("feature", *(column.name for column in COLUMNS))
 
 
-def done(dashboard):
-    future: Future = Future()
-    future.set_result(dashboard)
-    return future
+def asking(*served):
+    """The endpoints of one view."""
+    return Endpoints(Views.one(*served))
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def ask(bundle):
         *bundle.pair, bundle.dictionary, 1, tokenizer=bundle.tokenizer, max_acts=offline.max_acts
     )
     online.max_new_tokens = 5
-    return Endpoints(offline, done(online), MAX_TEXT)
+    return asking(offline, Loading.of(online), MAX_TEXT)
 
 
 @pytest.fixture(scope="module")
@@ -56,9 +56,8 @@ def from_dict():
     def ones(text, features):
         return np.full((len(byte_level()(text)["input_ids"]), len(features)), math.nan)
 
-    return Endpoints(
-        OfflineFeatureCentricDashboard(rows, None), done(OnlineFeatureCentricDashboard(ones, byte_level()))
-    )
+    online = OnlineFeatureCentricDashboard(ones, byte_level())
+    return asking(OfflineFeatureCentricDashboard(rows, None), Loading.of(online))
 
 
 def plain(answer):
@@ -70,11 +69,12 @@ def plain(answer):
 
 
 def test_examples(ask, bundle):
-    feature = next(f for f in range(N_FEATURES) if len(ask.offline.examples(f)) >= 3)
+    feature = next(f for f in range(N_FEATURES) if len(ask.examples(f)["examples"]) >= 3)
     answer = ask.examples(feature)
     assert plain(answer) == answer
     assert set(answer) == {"feature", "stats", "examples"} and answer["feature"] == feature
-    stored = ask.offline.max_activation_examples[feature]
+    offline = OfflineFeatureCentricDashboard.open(bundle.root / "examples")
+    stored = offline.max_activation_examples[feature]
     assert len(answer["examples"]) == len(stored)
     for row, example in zip(answer["examples"], stored, strict=True):
         assert set(row) == {
@@ -86,13 +86,13 @@ def test_examples(ask, bundle):
     assert [r["max_activation"] for r in answer["examples"]] == sorted(
         (r["max_activation"] for r in answer["examples"]), reverse=True
     )
-    stats = ask.offline.stats(feature)
+    stats = offline.stats(feature)
     assert answer["stats"]["label"] == stats.label and answer["stats"]["histogram"] == list(stats.histogram)
     assert answer["stats"]["max_activation"] == pytest.approx(stats.max_activation)
 
 
 def test_the_scale_of_examples(ask):
-    feature = next(f for f in range(N_FEATURES) if len(ask.offline.examples(f)) >= 3)
+    feature = next(f for f in range(N_FEATURES) if len(ask.examples(f)["examples"]) >= 3)
     scales = lambda **how: [r["scale"] for r in ask.examples(feature, **how)["examples"]]  # noqa: E731
     peaks = [max(r["activations"]) for r in ask.examples(feature)["examples"]]
     assert len(set(scales())) == 1 and scales()[0] == pytest.approx(peaks[0], rel=1e-3)
@@ -238,7 +238,7 @@ def test_features_of_a_dict(from_dict):
     assert [r["feature"] for r in from_dict.features("12")["features"]] == [12, 120, 1200]
     for sort in NAMES:
         assert [r["feature"] for r in from_dict.features(sort=sort)["features"]] == [3, 5, 12, 120, 1200]
-    empty = Endpoints(OfflineFeatureCentricDashboard({}, None), None)
+    empty = asking(OfflineFeatureCentricDashboard({}, None), None)
     assert empty.features("x") == {"total": 0, "page": 1, "pages": 1, "features": []}
     assert empty.features(sort="label") == empty.features(sort="density", descending=True) == empty.features("x")
 
@@ -375,7 +375,7 @@ def test_a_dashboard_of_functions_ranks_nothing(from_dict):
 def test_labels_where_there_are_none(bundle):
     online = CrosscoderOnlineFeatureDashboard(*bundle.pair, bundle.dictionary, 1, tokenizer=bundle.tokenizer)
     for offline in (None, OfflineFeatureCentricDashboard({1: []}, None)):
-        rows = Endpoints(offline, done(online)).top_features(TEXT, 3)["features"]
+        rows = asking(offline, Loading.of(online)).top_features(TEXT, 3)["features"]
         assert [r["label"] for r in rows] == ["", "", ""]
 
 
@@ -383,7 +383,7 @@ def test_labels_where_there_are_none(bundle):
 
 
 def test_missing_parts_are_said():
-    nothing = Endpoints(None, None)
+    nothing = asking(None, None)
     for question in (lambda: nothing.examples(1), nothing.features):
         with pytest.raises(ValueError, match="no examples are configured; start with --examples SRC"):
             question()
@@ -393,22 +393,24 @@ def test_missing_parts_are_said():
 
 
 def test_models_that_do_not_load_say_why():
-    failed: Future = Future()
-    failed.set_exception(OSError("no such weights"))
+    def fail():
+        raise OSError("no such weights")
+
     with pytest.raises(ValueError, match="the models did not load: no such weights"):
-        Endpoints(None, failed).analyze("x", "1")
+        asking(None, Loading(fail)).analyze("x", "1")
 
 
 def test_models_that_are_loading_are_waited_for(from_dict):
-    slow: Future = Future()
-    asked = Endpoints(None, slow)
-    threading.Timer(0.2, slow.set_result, [from_dict.online]).start()
-    assert asked.analyze("fox", "1")["features"] == [1]
+    def slow():
+        time.sleep(0.2)
+        return OnlineFeatureCentricDashboard(lambda text, features: [[1.0]] * 2, byte_level())
+
+    assert asking(None, Loading(slow)).analyze("fox", "1")["features"] == [1]
 
 
 def test_the_longest_text_is_refused_before_the_models_are_there():
     with pytest.raises(ValueError, match="at most 10 are analysed at once"):
-        Endpoints(None, Future(), max_text=10).encode("x" * 11)
+        Served(None, Loading(lambda: None), 10).encode("x" * 11)
 
 
 def test_clients_are_told_names_and_not_paths():

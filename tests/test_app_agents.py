@@ -59,7 +59,7 @@ def test_an_agent_finds_reads_and_labels_a_feature(app):
                     assert argument["description"].endswith(
                         (".", "one", "200", "all", "1", "template", "default", "first")
                     ), name
-            assert set(tools["label_feature"].inputSchema["properties"]) == {"feature", "label", "note"}
+            assert set(tools["label_feature"].inputSchema["properties"]) == {"feature", "label", "note", "view"}
             assert tools["label_feature"].inputSchema["required"] == ["feature", "label"]
             fires = (await call("features_on_text", text="The quick brown fox", k=5)).data
             assert fires["columns"] == ["feature", "activation", "token", "label"] and len(fires["rows"]) == 5

@@ -338,14 +338,14 @@ def test_the_address_of_an_analysis(visit):
     expect(other.locator("#td-text textarea")).to_have_value('hello<eot>hi & "you" #1 +2')
     expect(other.locator("#td-highlight textarea")).to_have_attribute("placeholder", f"auto: {highlight}")
     expect(other.locator(f"{ANALYSIS} .td-legend")).to_contain_text(f"feature {highlight}, chat")
-    expect(other.locator(f"{ANALYSIS} .td-legend s").first).to_have_attribute("style", re.compile("#00aa00"))
+    expect(other.locator(f"{ANALYSIS} .td-ramp").first).to_have_attribute("style", re.compile("#00aa00"))
     expect(other.locator(f"{ANALYSIS} i.td-s[style]")).to_have_count(0)
     other.get_by_role("button", name="More").click()
     other.reload()
     expect(other.locator(f"{ANALYSIS} .td-p")).to_contain_text("<|user|>hello")
     # A picker would fetch what a colour in its style names.
     stranger = visit(page.url.replace("%2300aa00", "url(//x.test/a)"))
-    expect(stranger.locator(f"{ANALYSIS} .td-legend s").first).to_have_attribute("style", re.compile(COLORS[0]))
+    expect(stranger.locator(f"{ANALYSIS} .td-ramp").first).to_have_attribute("style", re.compile(COLORS[0]))
     # The tab is a part of it, too.
     other.get_by_role("tab", name="Offline").click()
     wait_for_query(other, tab="offline")

@@ -51,7 +51,7 @@ def test_all_that_is_known_is_shown():
         "height:2%", "height:100%", "height:25%", "height:0%",
     ]  # fmt: skip
     assert tree.one("div", "td-bars").attrs["aria-label"] == "histogram of activations, 0 to 12.80"
-    assert tree.one("small", "td-ends").text == "0 12.80"
+    assert tree.one("div", "td-ends").text == "0 12.80"
     assert promotes.children[0].text == "Promotes" and suppresses.children[0].text == "Suppresses"
     base, chat = promotes.all("p")
     assert [c.text for c in base.all("code")] == ["␣base␣only"] and base.one("small").text == "base-model"

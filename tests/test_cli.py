@@ -153,7 +153,7 @@ def test_errors_are_one_printable_line_whatever_they_say(tiny, monkeypatch):
         def raises(*_, **__):
             raise error
 
-        monkeypatch.setattr("tiny_dashboard.sources.open_examples", raises)
+        monkeypatch.setattr("tiny_dashboard.sources.describe.open_examples", raises)
         return tiny("info", "x")
 
     noted = OSError("disk full")
@@ -193,6 +193,28 @@ def test_info_looks_at_some_features_of_many(tiny, tmp_path):
         row = json.dumps([[1.0, ["a"], [1.0]]] * 3)
         db.executemany("insert into data_table values (?, ?)", [(f, row) for f in range(1000)])
     assert facts(tiny("info", tmp_path / "many.db")[1])["examples"] == "about 3 for each feature, 63 were looked at"
+
+
+def test_info_of_a_config_lists_what_its_views_need(tiny, database, tmp_path):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "dashboard.toml").write_text(
+        f"""examples = "{database}"
+        [[view]]
+        name = "with a model"
+        models = ["model", "somebody/else"]
+        dictionary = "somebody/sae"
+        which = {{ width = "16k" }}
+        layer = 3
+        [[view]]
+        name = "examples alone"
+        """
+    )
+    status, out, err = tiny("info", tmp_path / "dashboard.toml")
+    assert status == 0 and not err
+    first, second = out.split("view:")[1:]
+    assert first.split()[:3] == ["with", "a", "model"] and second.split()[:2] == ["examples", "alone"]
+    assert "model (here), somebody/else (from the Hub)" in first and "somebody/sae width=16k" in first
+    assert str(database) in second and "models" not in second
 
 
 def test_export(tiny, database, tmp_path):

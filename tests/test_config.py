@@ -67,11 +67,15 @@ def test_every_setting_can_be_written(tmp_path):
         "max_text": 5,
         "panels": ("m:f",),
         "max_new_tokens": 6,
+        "name": "n",
+        "max_loaded": 2,
     }
-    start = {"start": (Start(title="code", text="def", chat=True, feature=3),)}
+    start = {"start": (Start(title="code", text="def", chat=True, feature=3, steer="3"),), "view": ()}
     lines = [f"{k} = {json.dumps(v)}" for k, v in given.items() if k != "which"]
     file = write(tmp_path, "\n".join([*lines, "[which]", 'width = "16k"', "l0 = 71"]))
-    file.write_text(file.read_text() + '\n[[start]]\ntitle = "code"\ntext = "def"\nchat = true\nfeature = 3')
+    file.write_text(
+        file.read_text() + '\n[[start]]\ntitle = "code"\ntext = "def"\nchat = true\nfeature = 3\nsteer = "3"'
+    )
     assert vars(DashboardConfig.read(file)) == given | start
 
 

@@ -27,8 +27,13 @@ label_authors = ["ada"]
 
 
 @pytest.fixture(scope="module")
-def hub(bundle):
+def hub(bundle, tmp_path_factory):
+    from transformers import LlamaConfig
+
+    known = tmp_path_factory.mktemp("smollm")  # of the demo's model only the shape is looked at
+    LlamaConfig(hidden_size=576, num_hidden_layers=30, num_attention_heads=9).save_pretrained(known)
     with Hub() as hub:
+        hub.datasets["models/HuggingFaceTB/SmolLM2-135M-Instruct"] = Dataset(known)
         hub.datasets["me/examples"] = Dataset(bundle.root / "examples")
         for name in ("base", "chat", "crosscoder", "tokenizer"):
             hub.datasets[f"models/me/{name}"] = Dataset(bundle.root / name)
@@ -251,3 +256,16 @@ def test_another_app_and_another_owner(hub, deploy, process):
     with pytest.raises(Refused, match="no name of a Space"):
         deploy("nobody")
     assert "to me/dry: " in deploy("me/dry", dry_run=True)[3] and "spaces/me/dry" not in hub.datasets
+
+
+def test_several_views(hub, deploy):
+    """Each is checked, and the one that fails is named; what two of them name goes in once."""
+    views = '[[view]]\nname = "all"\n[[view]]\nname = "again"\n'
+    _, _, _, said = deploy("me/views", CONFIG + views)
+    assert "checked: view 'all': " in said and "checked: view 'again': " in said
+    card = front_matter(hub, "me/views")
+    assert card.count("- me/base\n") == 1 and card.count("- me/examples\n") == 1
+    with pytest.raises(Refused, match=r"view 'again': .*layer 7 is out of range"):
+        deploy("me/views", CONFIG + views + "layer = 7")
+    _, _, _, said = deploy("me/both", CONFIG + views, static=True)
+    assert {"index.html", "view-2/index.html", "view-2/data/index.js"} <= set(hub.files("spaces/me/both"))

@@ -288,7 +288,7 @@ def test_the_installed_wheel_works_elsewhere(installed, tmp_path):
 import json
 import tiny_dashboard
 from tiny_dashboard.core.static import assets
-config = tiny_dashboard.DashboardConfig.demo()
+config = tiny_dashboard.DashboardConfig.demo().views[0]  # whose models are in the package
 offline = config.open_offline()
 page = offline.generate_html(offline.features[0])
 print(json.dumps([tiny_dashboard.__file__, assets()["css"] in page, config.models, config.dictionary]))

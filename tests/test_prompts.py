@@ -8,6 +8,7 @@ from tests.helpers.bundle import make_tokenizer
 from tiny_dashboard import OnlineFeatureCentricDashboard
 from tiny_dashboard.app.api import Endpoints
 from tiny_dashboard.app.loading import Loading
+from tiny_dashboard.app.views import Views
 from tiny_dashboard.core.prompts import encode_chat, encode_text
 
 HEADERS = (
@@ -41,6 +42,7 @@ def test_words_that_turns_and_template_share(template, turns):
     opened = encode_text("<eot>".join(turns), tokenizer, chat=True)
     n = len(opened.ids)
     assert encoded.ids[:n] == opened.ids and encoded.special[:n] == opened.special
+    assert encode_text("<eot>".join([*turns, "\n"]), tokenizer, chat=True) == encoded, "it ends at its last <eot>"
 
 
 def test_what_a_template_leaves_out():
@@ -145,4 +147,4 @@ def test_what_a_template_leaves_out_is_said_online():
     said = "turn 2: the template makes 5 characters of its 23"
     conversation = "why?<eot><think>hm</think> Well.<eot>and?"
     assert online.analyze(conversation, 1, chat=True).lost == [said]
-    assert Endpoints(None, Loading.of(online)).analyze(conversation, "1", chat=True)["lost"] == [said]
+    assert Endpoints(Views.one(None, Loading.of(online))).analyze(conversation, "1", chat=True)["lost"] == [said]

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 
-import gradio as gr
 import numpy as np
 import pytest
 import torch
 
 from tests.helpers.bundle import LAYER
 from tiny_dashboard.app.api import Endpoints
-from tiny_dashboard.app.online_tab import OnlineTab
-from tiny_dashboard.app.online_view import Seen
+from tiny_dashboard.app.loading import Loading
+from tiny_dashboard.app.online_html import Seen
+from tiny_dashboard.app.online_view import OnlineView
+from tiny_dashboard.app.views import Views
 from tiny_dashboard.dashboards.featurized import FeaturizerDashboard
 from tiny_dashboard.dashboards.question import Question
 from tiny_dashboard.models.featurizer import Featurizer
@@ -38,9 +39,8 @@ def counted(bundle):
 
 def test_one_pass_for_a_text_and_none_for_its_looks(counted):
     dashboard, passes = counted
-    with gr.Blocks():
-        tab = OnlineTab(Endpoints(None, future(dashboard)), TEXT)
-    seen = Seen.of(tab.ask(Question(TEXT), None)[tab.state])
+    see = OnlineView(Views.one(None, Loading.of(dashboard)))
+    seen = Seen.of(see.ask(Question(TEXT), None)["state"])
     assert sorted(passes) == [0, 1]
     for highlight, max_act, split, mask, colors in (
         ("1", "", True, False, COLORS),
@@ -48,20 +48,12 @@ def test_one_pass_for_a_text_and_none_for_its_looks(counted):
         ("3", "", False, False, COLORS),
     ):
         looks = Question("", False, highlight, "4", max_act, split, mask, *colors)
-        assert "wrong" not in json.loads(tab.redraw(looks, seen)[tab.said])
+        assert "wrong" not in json.loads(see.redraw(looks, seen)["said"])
     dashboard.top_features(TEXT, 5)
     dashboard.analyze(TEXT, 7, split=True)
     assert sorted(passes) == [0, 1]
     dashboard.analyze(TEXT + " again", 7)
     assert sorted(passes) == [0, 0, 1, 1]
-
-
-def future(value):
-    from concurrent.futures import Future
-
-    done = Future()
-    done.set_result(value)
-    return done
 
 
 def test_an_outlier_is_left_out(counted, monkeypatch):
@@ -74,16 +66,15 @@ def test_an_outlier_is_left_out(counted, monkeypatch):
         return x
 
     monkeypatch.setattr(dashboard.featurizer, "activations", with_sink)
-    ask = Endpoints(None, future(dashboard))
+    views = Views.one(None, Loading.of(dashboard))
+    ask = Endpoints(views)
     assert 2 not in [row["position"] for row in ask.top_features(TEXT)["features"]]
     feature = ask.top_features(TEXT)["features"][0]["feature"]
     answer = ask.analyze(TEXT, str(feature))
     assert answer["left_out"] == [2] and answer["activations"][2] == [None]
     result = dashboard.analyze(TEXT, feature)
     assert np.isnan(result.activations[2]).all() and 'title="left out: its norm' in result.fragment
-    with gr.Blocks():
-        tab = OnlineTab(ask, TEXT)
-    view = tab.ask(Question(TEXT, highlight=str(feature)), None)[tab.view]
+    view = OnlineView(views).ask(Question(TEXT, highlight=str(feature)), None)["analysis"]
     assert "token 2 left out: its norm is out of all proportion" in view
 
 

@@ -57,7 +57,7 @@ def test_a_feature_looks_exactly_as_python_makes_it(open_site, bundle):
       return node.innerHTML;
     };"""
     shown = page.evaluate(f"() => {{ {bare} return bare(document.querySelector('#td-view').cloneNode(true)); }}")
-    html = str(dashboard._section(9, "feature")).removeprefix("<h2>Feature 9</h2>")
+    html = str(dashboard._section(9, scale="feature")).removeprefix("<h2>Feature 9</h2>")
     assert shown == page.evaluate(f"(html) => {{ {bare} return ({build})(html); }}", html)
     token = page.locator("#td-view .td-p i[style]").first
     token.hover()
@@ -125,6 +125,23 @@ def test_search_sort_and_steps_back(open_site):
     page.go_back()
     expect(page.locator("#td-feature")).to_have_value(str(first))
     expect(page.locator("#td-table tr[aria-current]")).to_contain_text(f"label {first}")
+
+
+def test_two_features_stand_side_by_side(open_site):
+    page = open_site("?feature=9&with=3")
+    for place, feature in (("> div:nth-child(3)", 9), ("> #td-other-examples", 3)):
+        told = page.locator(f".td-compare {place} .td > script").text_content()
+        assert f'"names":["feature {feature}"]' in told
+    boxes = [page.locator(f"#td-view .td-card >> nth={n}").bounding_box() for n in (0, 1)]
+    assert boxes[0]["y"] == boxes[1]["y"] and boxes[0]["x"] < boxes[1]["x"]
+    page.locator("#td-next").click()
+    page.wait_for_function("location.search.includes('feature=10') && location.search.includes('with=3')")
+    page.locator("#td-with").fill("")
+    page.locator("#td-with").press("Enter")
+    expect(page.locator(".td-compare")).to_have_count(0)
+    expect(page).not_to_have_url(re.compile("with"))
+    page.go_back()
+    expect(page.locator("#td-other-examples .td-x").first).to_be_visible()
 
 
 def test_hostile_text_and_unknown_features_are_inert(open_site):
@@ -199,3 +216,22 @@ def test_a_broken_feature_is_an_error_in_its_own_place(tmp_path, capsys, visits)
     expect(page.locator(".td-error")).to_contain_text("2 tokens and 1 activations")
     page.locator("#td-next").click()
     expect(page.locator(SHOWN)).to_contain_text("é")
+
+
+def test_several_views_are_folders_of_one_site(visits, served, bundle):
+    config = served[1].parents[1] / "dashboard.toml"
+    config.write_text(
+        f'title = "Both"\nexamples = "{bundle.root}/examples"\n[[view]]\nname = "one & all"\nfeature = 3\n'
+        '[[view]]\nname = "again"\ndescription = "the second"'
+    )
+    out = config.parent / "both"
+    assert main(["export", str(config), "--out", str(out), "--site", "--features", "3,5,9"]) == 0
+    visits.origin = served[0]
+    page = visits("/both/?feature=9", wait=SHOWN)
+    picker = page.get_by_label("View")
+    assert picker.locator("option").all_text_contents() == ["one & all", "again"]
+    picker.select_option("again")
+    expect(page.locator(".td-head")).to_contain_text("the second")
+    expect(page.locator("#td-feature")).to_have_value("9")
+    page.get_by_label("View").select_option("one & all")
+    expect(page).to_have_url(re.compile(r"/both/index\.html\?feature=9$"))

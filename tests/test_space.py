@@ -51,7 +51,7 @@ def test_what_is_shown(launched, monkeypatch, tmp_path):
     how = {"patient": True, "gpu": None}
     mine = DashboardConfig(title="Mine", layer=3)
     more = mine.model_copy(update={"layer": 4, "models": ("me/base", "me/chat")})
-    assert launched == [(DashboardConfig.demo(), how), (mine, how), (more, how), ("other.toml", how)]
+    assert launched == [(DashboardConfig.demo(here_first=False), how), (mine, how), (more, how), ("other.toml", how)]
 
 
 def test_variables_that_are_wrong_are_named(tmp_path):

@@ -12,6 +12,7 @@ import pytest
 
 from tiny_dashboard import DashboardConfig, OfflineFeatureCentricDashboard, open_examples
 from tiny_dashboard.app.api import Endpoints
+from tiny_dashboard.app.views import Views
 from tiny_dashboard.core.card import PANELS
 from tiny_dashboard.core.examples import Example
 from tiny_dashboard.core.statistics import COLUMNS, FeatureStats, FeatureTable
@@ -48,7 +49,7 @@ def of_site(folder, name):
 def test_a_column_that_a_file_lacks_is_unknown(dataset, tmp_path, lacking):
     offline = OfflineFeatureCentricDashboard.open(rewrite(dataset, lambda table: table.drop_columns([lacking])))
     assert offline.stats(1).feature == 1 and offline.generate_html(1)
-    ask = Endpoints(offline, None)
+    ask = Endpoints(Views.one(offline, None))
     rows = ask.features()["features"]
     assert len(rows) == 3 and rows[1].get(lacking, "") in (None, "")
     for sort in ("feature", *(column.name for column in COLUMNS)):
@@ -73,7 +74,7 @@ def test_what_we_never_heard_of_is_kept_everywhere(tmp_path):
     source = open_examples(db)
     assert source.stats(2).extra == {"auto score": 0.75, "kind": "even"}
     offline = OfflineFeatureCentricDashboard(source, None)
-    ask = Endpoints(offline, None)
+    ask = Endpoints(Views.one(offline, None))
     assert [r["feature"] for r in ask.features("EVEN")["features"]] == [2]
     assert [r["feature"] for r in ask.features(sort="auto score", descending=True)["features"]] == [2, 0, 1]
     assert ask.examples(2)["stats"]["extra"] == {"auto score": 0.75, "kind": "even"}

@@ -396,7 +396,7 @@ def test_a_template_that_rewrites_a_turn_still_marks_special_tokens():
         ("", byte_level, False, "empty"),
         ("", byte_level, True, "empty"),
         ("a<eot><eot>b", byte_level, True, "turn 2 of 3 is empty"),
-        ("a<eot>", byte_level, True, "turn 2 of 2 is empty"),
+        ("a<eot> <eot>", byte_level, True, "turn 2 of 2 is empty"),
         ("<eot>a", byte_level, True, "turn 1 of 2 is empty"),
         ("a\ud800b", byte_level, False, "character 1 is a lone surrogate"),
         ("hello", wordpiece, True, "no chat template"),

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from tests.helpers.bundle import LAYER
-from tiny_dashboard.app import launch as app_module
 from tiny_dashboard.app.api import Endpoints
+from tiny_dashboard.app.opening import views_of_config
 from tiny_dashboard.config import DashboardConfig
 
 TEXT = "The quick brown fox"
@@ -70,24 +70,25 @@ class Spaces:
 @pytest.fixture(scope="module")
 def zero(bundle):
     spaces = Spaces()
-    offline, online = app_module._parts(DashboardConfig.read(bundle.toml), True, spaces.GPU)
-    assert spaces.functions == 2 and online.done()  # as the platform demands before the app starts
-    return SimpleNamespace(spaces=spaces, asked=Endpoints(offline, online))
+    views = views_of_config(DashboardConfig.read(bundle.toml), patient=True, gpu=spaces.GPU)
+    served = views.of().served
+    assert spaces.functions == 2 and served.live  # as the platform demands before the app starts
+    return SimpleNamespace(spaces=spaces, asked=Endpoints(views), served=served)
 
 
 @pytest.fixture(scope="module")
 def here(bundle):
-    offline, online = app_module._parts(DashboardConfig.read(bundle.toml), False, None)
-    return Endpoints(offline, online)
+    views = views_of_config(DashboardConfig.read(bundle.toml))
+    return SimpleNamespace(asked=Endpoints(views), served=views.of().served)
 
 
 def test_the_same_answers_as_here(zero, here):
-    assert zero.asked.analyze(TEXT, "1, 2", "3") == here.analyze(TEXT, "1, 2", "3")
-    assert zero.asked.top_features(TEXT, 5) == here.top_features(TEXT, 5)
-    assert zero.asked.online.code(TEXT, 1) == here.online.code(TEXT, 1)
-    encoded = here.encode(TEXT)
+    assert zero.asked.analyze(TEXT, "1, 2", "3") == here.asked.analyze(TEXT, "1, 2", "3")
+    assert zero.asked.top_features(TEXT, 5) == here.asked.top_features(TEXT, 5)
+    assert zero.served.online.code(TEXT, 1) == here.served.online.code(TEXT, 1)
+    encoded = here.served.encode(TEXT)
     for mine, theirs in zip(
-        zero.asked.online.split_tracks(encoded, 1), here.online.split_tracks(encoded, 1), strict=True
+        zero.served.online.split_tracks(encoded, 1), here.served.online.split_tracks(encoded, 1), strict=True
     ):
         np.testing.assert_array_equal(mine.values, theirs.values)
 
@@ -98,32 +99,32 @@ def test_answers_that_are_known_spend_no_quota(zero):
     assert len(zero.spaces.calls) == before + 1
     zero.asked.analyze(TEXT + " once", "8, 9", "1", max_act="2")
     zero.asked.top_features(TEXT + " once", 5)
-    zero.asked.online.split_tracks(zero.asked.encode(TEXT + " once"), 1)
+    zero.served.online.split_tracks(zero.served.encode(TEXT + " once"), 1)
     assert len(zero.spaces.calls) == before + 1  # whatever is asked of a text that was read
     zero.asked.analyze(TEXT + " again", "7")
     assert len(zero.spaces.calls) == before + 2
 
 
 def test_generation_streams_and_asks_for_time_by_length(zero, here):
-    prompt = here.encode(TEXT)
-    mine = [e.text for e in zero.asked.online.respond(prompt, max_new_tokens=6)]
+    prompt = here.served.encode(TEXT)
+    mine = [e.text for e in zero.served.online.respond(prompt, max_new_tokens=6)]
     short = zero.spaces.calls[-1]
-    assert mine == [e.text for e in here.online.respond(prompt, max_new_tokens=6)] and len(mine) > 3
-    first = next(iter(zero.asked.online.respond(prompt, max_new_tokens=600, steer=[(1, 2.0)])))
+    assert mine == [e.text for e in here.served.online.respond(prompt, max_new_tokens=6)] and len(mine) > 3
+    first = next(iter(zero.served.online.respond(prompt, max_new_tokens=600, steer=[(1, 2.0)])))
     assert first.text == prompt.text
-    list(zip(range(3), zero.asked.online.respond(prompt, max_new_tokens=600), strict=False))
+    list(zip(range(3), zero.served.online.respond(prompt, max_new_tokens=600), strict=False))
     assert zero.spaces.calls[-1] > short
 
 
 def test_errors_keep_their_words(zero):
     with pytest.raises(ValueError, match="feature .999. does not exist"):
         zero.asked.analyze(TEXT, "999")
-    prompt = zero.asked.encode(TEXT)
+    prompt = zero.served.encode(TEXT)
     with pytest.raises(ValueError, match="temperature"):
-        list(zero.asked.online.respond(prompt, temperature=-1.0))
+        list(zero.served.online.respond(prompt, temperature=-1.0))
 
 
 def test_browsing_examples_spends_no_quota(zero):
     before = len(zero.spaces.calls)
     assert zero.asked.examples(3)["examples"] and zero.asked.features()["total"] == 64
-    assert zero.asked.decoder is None and len(zero.spaces.calls) == before and LAYER == 1
+    assert zero.served.decoder is None and len(zero.spaces.calls) == before and LAYER == 1

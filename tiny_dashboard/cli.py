@@ -22,8 +22,6 @@ from tiny_dashboard.collect.settings import CollectSettings
 from tiny_dashboard.config import DashboardConfig
 from tiny_dashboard.explain.commands import explain, labels
 
-LOOKED_AT = 64  # features that `info` counts the examples of, where the source does not say how many it has
-
 cli = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
@@ -31,6 +29,7 @@ cli = typer.Typer(
 )
 
 Source = Annotated[str, typer.Argument(metavar="SRC", help="Examples: a path or a Hub dataset id.")]
+Shown = Annotated[str, typer.Argument(metavar="SRC", help="Examples, or a dashboard.toml.")]
 Models = Annotated[
     list[str] | None,
     typer.Option("--model", metavar="M", help="Path or Hub id of a model; twice, base then chat, for a crosscoder."),
@@ -114,7 +113,11 @@ def _check_mcp() -> None:
 
 @cli.command()
 @with_options(
-    {n: (f.annotation, str(f.description)) for n, f in DashboardConfig.model_fields.items() if n != "start"},
+    {
+        name: (field.annotation, str(field.description))
+        for name, field in DashboardConfig.model_fields.items()
+        if name not in ("start", "view", "name")
+    },
     flags={"models": "--model", "hook_point": "--hook"},
 )
 def launch(
@@ -130,12 +133,14 @@ def launch(
         _check_mcp()
     settings = None
     if config is not None or given:
-        written = dict(DashboardConfig.read(config)) if config is not None else {}
-        settings = DashboardConfig.of(written | given, "the command line")
-        if bool(settings.models) != bool(settings.dictionary):
-            raise UsageError("the online tab needs both --model and --dictionary")
-        if settings.examples is None and settings.dictionary is None:
-            raise UsageError("there is nothing to show: name --examples, or --model and --dictionary")
+        written = DashboardConfig.read(config) if config is not None else DashboardConfig()
+        settings = written.but(given, "the command line")
+        for view in settings.views:
+            where = f"view {view.name!r}: " if view.name else ""
+            if bool(view.models) != bool(view.dictionary):
+                raise UsageError(f"{where}the online tab needs both --model and --dictionary")
+            if view.examples is None and view.dictionary is None:
+                raise UsageError(f"{where}there is nothing to show: name --examples, or --model and --dictionary")
 
     from tiny_dashboard.app.launch import launch as open_app
 
@@ -150,35 +155,26 @@ def launch(
 
 
 @cli.command()
-def info(source: Source) -> None:
-    """What is this: format, features, examples, tokenizer, models."""
-    from tiny_dashboard.core.examples import SourceInfo
-    from tiny_dashboard.sources import open_examples
+def info(source: Shown) -> None:
+    """What is this: format, features, examples, tokenizer, models; of a dashboard.toml, what each view needs."""
+    if Path(source).suffix == ".toml":
+        for view in DashboardConfig.read(source).views:
+            _print_facts(view.facts())
+        return
+    from tiny_dashboard.sources.describe import facts_of
 
-    examples = open_examples(source)
-    known: SourceInfo = getattr(examples, "info", SourceInfo("dict"))
-    features = sorted(examples)
-    facts = {
-        "format": known.format,
-        "features": f"{len(features):,}" + (f" ({features[0]} to {features[-1]})" if features else ""),
-        "examples": _count(examples, features),
-        "tokenizer": known.tokenizer,
-        "models": ", ".join(known.models),
-        "dictionary": known.dictionary,
-        "layer": known.layer,
-        "hook point": known.hook_point,
-    }
-    asked = ("tokenizer", "models", "layer")  # their lack is worth saying
-    more = {name: value for name, value in known.extra.items() if isinstance(value, str | int | float)}
-    shown = {name: v for name, v in (facts | more).items() if v not in (None, "") or name in asked}
-    width = max(map(len, shown)) + 2
-    for name, value in shown.items():
+    _print_facts(facts_of(source))
+
+
+def _print_facts(facts: Mapping[str, Any]) -> None:
+    width = max(map(len, facts)) + 2
+    for name, value in facts.items():
         print(_one_line(f"{name}:").ljust(width), _one_line("not said" if value in (None, "") else value))
 
 
 @cli.command()
 def export(
-    source: Source,
+    source: Shown,
     out: Annotated[Path, typer.Option(metavar="PATH", help="What to write: report.html, or a folder with --site.")],
     features: Annotated[str | None, typer.Option(help="Which: 1,2,5-9; all of them in a site.")] = None,
     site: Annotated[bool, typer.Option("--site", help="Write a static site: index, search and every feature.")] = False,
@@ -194,6 +190,16 @@ def export(
         raise UsageError(f"--features: {error}") from error
     if not chosen and (features is not None or not site):
         raise UsageError("--features names none; write them as in 1,2,5-9, or all of them with --site")
+    if site and Path(source).suffix == ".toml":
+        from tiny_dashboard.publish.site import SiteView, export_views
+
+        config = DashboardConfig.read(source)
+        opened = [(view.open_offline(), view) for view in config.views]
+        shown = [SiteView(off, v.name, v.description, v.feature) for off, v in opened if off is not None]
+        if not shown:
+            raise UsageError(f"{source} names no examples, which are what a site shows")
+        print(export_views(shown, out, chosen, title=config.title, progress=sys.stderr.isatty()))
+        return
     dashboard = OfflineDashboard.open(source, tokenizer)
     if site:
         from tiny_dashboard.publish.site import export_site
@@ -369,26 +375,6 @@ def _pairs(words: Sequence[str]) -> dict[str, Any]:
         except tomllib.TOMLDecodeError:
             chosen[key] = value
     return chosen
-
-
-def _count(examples: Any, features: Sequence[int]) -> str:
-    """How many examples a source has; where it does not say, and has many features, some are looked at."""
-    known = getattr(examples, "metadata", {}).get("n_examples")
-    if known is not None:
-        return f"{known:,}"
-    looked_at = features[:: -(-len(features) // LOOKED_AT)] if features else []
-    counts: list[int] = []
-    broken: list[int] = []
-    for feature in looked_at:
-        try:
-            counts.append(len(examples[feature]))
-        except ValueError:
-            broken.append(feature)
-    faults = f"; {len(broken)} features cannot be read, {broken[0]} is the first" if broken else ""
-    if len(looked_at) == len(features):
-        return f"{sum(counts):,}{faults}"
-    mean = sum(counts) / max(len(counts), 1)
-    return f"about {mean:.0f} for each feature, {len(looked_at)} were looked at{faults}"
 
 
 if __name__ == "__main__":

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from tiny_dashboard.hub import Download, has_weights
 
 if TYPE_CHECKING:
     from tiny_dashboard.dashboards.offline import OfflineDashboard
@@ -28,7 +30,11 @@ Names = Annotated[tuple[str, ...], Field(strict=False)]  # TOML has lists
 
 
 class Start(BaseModel):
-    """Where a newcomer may begin: a feature's examples, or a text that is analysed, as a chat or with that feature."""
+    """Where a newcomer may begin: a feature's examples, or a text that is analysed, as a chat or with that feature.
+
+    With `steer`, features as one types them, the model answers the text, steered by `strength` times their maxima, and
+    without.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -36,6 +42,8 @@ class Start(BaseModel):
     feature: int | None = Field(default=None, ge=0)
     text: str = ""
     chat: bool = False
+    steer: str = ""
+    strength: float = Field(default=1.0, strict=False)
 
 
 class DashboardConfig(BaseModel):
@@ -73,6 +81,19 @@ class DashboardConfig(BaseModel):
     max_text: int = Field(default=20_000, ge=1, description="Characters of text in one request, at most.")
     panels: Names = Field(default=(), description="More panels of the card: module:function of each.")
     max_new_tokens: int = Field(default=128, ge=1, description="Tokens generated in one request, at most.")
+    name: str = Field(default="", description="What the picker of views calls this one.")
+    view: tuple[Any, ...] = Field(
+        default=(),
+        description="Several views: tables of these settings, each with a name; the others are common to all.",
+    )
+    max_loaded: int | None = Field(
+        default=None, ge=1, description="Views whose models stay loaded; else all that were looked at."
+    )
+
+    @property
+    def views(self) -> tuple[Self, ...]:
+        """The views: one, where no others are said."""
+        return self.view or (self,)
 
     @classmethod
     def read(cls, path: str | Path) -> Self:
@@ -96,18 +117,27 @@ class DashboardConfig(BaseModel):
         """
         folder = Path(folder)
         path = folder / "dashboard.toml"
-        values = dict(cls.of(_toml(path), path, folder)) if path.exists() else {}
+        given = cls.of(_toml(path), path, folder) if path.exists() else None
+        values: dict[str, Any] = {}
         for name, field in cls.model_fields.items():
             variable = _VARIABLE + name.upper()
             text = variables.get(variable, "").strip()
             if text:
                 values[name] = getattr(cls.of({name: _typed(text, field, variable)}, variable, folder), name)
-        return cls(**values) if values else cls.demo()
+        if given is None and not values:
+            return cls.demo(here_first=False)
+        return (given or cls()).but(values, "the variables")
 
     @classmethod
-    def demo(cls) -> Self:
-        """The embedded demo: a small model pair, its crosscoder, and their examples."""
-        return cls.read(Path(__file__).parent / "demo" / "dashboard.toml")
+    def demo(cls, *, here_first: bool = True) -> Self:
+        """The embedded demo: a SAE of a small model of the Hub, and a crosscoder of a pair that is embedded, too.
+
+        Args:
+            here_first: the views whose models are on this machine come first; nothing is asked of the Hub.
+        """
+        demo = cls.read(Path(__file__).parent / "demo" / "dashboard.toml")
+        views = sorted(demo.view, key=lambda view: bool(view.missing_models())) if here_first else demo.view
+        return demo.model_copy(update={"view": tuple(views)})
 
     @classmethod
     def of(cls, values: Mapping[str, Any], origin: object, folder: Path | None = None) -> Self:
@@ -121,10 +151,14 @@ class DashboardConfig(BaseModel):
         Raises:
             ValueError: a setting is not known, or not of its kind; its value and what is expected are said.
         """
+        values = dict(values)
+        tables = values.pop("view", ())
         try:
             settings = cls(**values)
         except ValidationError as error:
             raise ValueError(f"{origin}: {_in_words(cls, values, error)}") from None
+        if tables:
+            settings = settings.model_copy(update={"view": cls._of_tables(tables, values, origin, folder)})
         if folder is None:
             return settings
         found: dict[str, Any] = {"models": tuple(_resolve(folder, name) for name in settings.models)}
@@ -132,6 +166,56 @@ class DashboardConfig(BaseModel):
         if settings.labels is not None and settings.labels.endswith(".jsonl"):  # which may not be there yet
             found["labels"] = str(folder / Path(settings.labels).expanduser())
         return settings.model_copy(update=found)
+
+    @classmethod
+    def _of_tables(
+        cls, tables: Any, common: Mapping[str, Any], origin: object, folder: Path | None
+    ) -> tuple[DashboardConfig, ...]:
+        """The views, each with what is common to all."""
+        if not isinstance(tables, Sequence) or not all(isinstance(table, Mapping) for table in tables):
+            raise ValueError(f"{origin}: view is {repr(tables)[:200]}; it must be tables, each begun by [[view]]")
+        names = [table.get("name") for table in tables]
+        if any("view" in table for table in tables):
+            raise ValueError(f"{origin}: a view has no views of its own")
+        if not all(names) or len({*map(str, names)}) < len(names):
+            raise ValueError(f"{origin}: each [[view]] needs a name of its own; they are {names}")
+        return tuple(
+            cls.of({**common, **table}, f"{origin}, view {name!r}", folder)
+            for name, table in zip(names, tables, strict=True)
+        )
+
+    def but(self, values: Mapping[str, Any], origin: object) -> Self:
+        """The same with other values, in all views; errors are those of `of`."""
+        views = tuple(view.but(values, origin) for view in self.view)
+        own = {name: value for name, value in self if name != "view"}
+        return type(self).of(own | dict(values), origin).model_copy(update={"view": views})
+
+    def facts(self) -> dict[str, Any]:
+        """What the view is called, and what it needs; nothing is opened."""
+        missing = self.missing_models()
+        models = [f"{model} ({'from the Hub' if model in missing else 'here'})" for model in self.models]
+        which = ", ".join(f"{name}={value}" for name, value in self.which.items())
+        facts = {
+            "view": self.name or self.title,
+            "examples": self.examples if isinstance(self.examples, (str, type(None))) else "a dict",
+            "dictionary": f"{self.dictionary} {which}".strip() if self.dictionary else None,
+            "models": ", ".join(models),
+            "layer": self.layer,
+            "hook point": self.hook_point,
+        }
+        return {name: value for name, value in facts.items() if value not in (None, "")}
+
+    def missing_models(self) -> list[str]:
+        """The models that are not on this machine; nothing is asked of the Hub."""
+        return [model for model in self.models if not has_weights(model)]
+
+    def downloads(self) -> list[Download]:
+        """How far the download of each of these is.
+
+        Raises:
+            FileNotFoundError, PermissionError, ConnectionError: see `hub.look_up`.
+        """
+        return list(map(Download, self.missing_models()))
 
     def open_offline(self) -> OfflineDashboard | None:
         """The examples; None where none are configured."""
@@ -160,13 +244,24 @@ class DashboardConfig(BaseModel):
         return load_fitting(**self._online())
 
     def open_online(
-        self, max_acts: Mapping[int, float] | None = None, *, dictionary_device: str | None = None
+        self,
+        max_acts: Mapping[int, float] | None = None,
+        *,
+        dictionary_device: str | None = None,
+        load: Callable[[Any, Any, Any], Any] | None = None,
     ) -> OnlineDashboard:
-        """Load models and dictionary; errors are those of `open_dictionary`. `dictionary_device`: None is `device`."""
+        """Load models and dictionary; errors are those of `open_dictionary`.
+
+        Args:
+            max_acts: as for `OnlineDashboard`.
+            dictionary_device: None is `device`.
+            load: what loads a model, as `models.sharing.SharedModels.load`.
+        """
         from tiny_dashboard.dashboards.featurized import FeaturizerDashboard
         from tiny_dashboard.models.loading import load_featurizer
 
         how: dict[str, Any] = {"tokenizer": self.tokenizer, "dtype": self.dtype, "dictionary_device": dictionary_device}
+        how |= {} if load is None else {"load": load}
         featurizer = load_featurizer(**self._online(), **how)
         dashboard = FeaturizerDashboard(featurizer, self.window_size, max_acts)
         dashboard.max_new_tokens = self.max_new_tokens

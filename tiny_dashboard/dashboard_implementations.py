@@ -40,7 +40,11 @@ class CrosscoderOnlineFeatureDashboard(FeaturizerDashboard, AbstractOnlineFeatur
         hook_point: str | None = None,
         second_highlight_color: Color | None = None,
     ) -> None:
-        where = {"layer": collect_layer, "hook_point": hook_point, "dictionary_device": crosscoder_device}
+        where: dict[str, Any] = {
+            "layer": collect_layer,
+            "hook_point": hook_point,
+            "dictionary_device": crosscoder_device,
+        }
         featurizer = load_featurizer(crosscoder, [base_model, instruct_model], tokenizer, **where)
         super().__init__(featurizer, window_size, max_acts, second_highlight_color)
 
@@ -73,6 +77,6 @@ class SAEOnlineFeatureDashboard(FeaturizerDashboard, AbstractOnlineFeatureCentri
         tokenizer: Any = None,
         second_highlight_color: Color | None = None,
     ) -> None:
-        where = {"layer": collect_layer, "hook_point": hook_point, "dictionary_device": sae_device}
+        where: dict[str, Any] = {"layer": collect_layer, "hook_point": hook_point, "dictionary_device": sae_device}
         featurizer = load_featurizer(sae, [model], tokenizer, **where)
         super().__init__(featurizer, window_size, max_acts, second_highlight_color)

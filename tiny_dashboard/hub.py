@@ -17,6 +17,7 @@ from tiny_dashboard.core.text import first_line
 _NAME = re.compile(r"(?:hf://)?(?:(?:datasets|spaces)/)?([\w.-]+/[\w.-]+)((?:/[\w. -]+)*?)(?:@([\w./-]+))?")
 _PASSING = (408, 409, 412, 429)  # a timeout, somebody else's commit in between, too many requests
 _IMPORTING = Lock()
+_WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 
 
 class HubName(NamedTuple):
@@ -128,6 +129,43 @@ def shared_folder(repo: str, inside: str, minutes: float = 5) -> tuple[Path, Pat
         scheduler = CommitScheduler(**where, folder_path=folder, **how)
         before = snapshot_download(**where, allow_patterns=[f"{inside}/*"])
     return folder, Path(before), scheduler.lock
+
+
+def has_weights(model: str) -> bool:
+    """Whether a model is on this machine: a folder, or downloaded before. Nothing is asked of the Hub."""
+    from huggingface_hub import try_to_load_from_cache
+
+    name = parse_name(model)
+    if name is None or Path(model).exists():
+        return Path(model).exists()
+    return any(isinstance(try_to_load_from_cache(name.repo, file), str) for file in _WEIGHTS)
+
+
+class Download:
+    """How far a model's download is, which somebody else does: the files that are here of those that it needs.
+
+    Args:
+        model: its name on the Hub.
+
+    Raises:
+        FileNotFoundError, PermissionError, ConnectionError: see `look_up`.
+    """
+
+    def __init__(self, model: str) -> None:
+        from huggingface_hub import constants
+        from huggingface_hub.file_download import repo_folder_name
+
+        name = parse_name(model)
+        assert name is not None, model
+        files = look_up(name, "model").files
+        kind = ".safetensors" if any(file.endswith(".safetensors") for file in files) else ".bin"
+        self.model = model
+        self.size = sum(size for file, size in files.items() if "/" not in file and file.endswith((kind, ".json")))
+        self._blobs = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=name.repo, repo_type="model") / "blobs"
+
+    def __str__(self) -> str:
+        here = sum(file.stat().st_size for file in self._blobs.glob("*"))
+        return f"{self.model}: {min(here, self.size) / 1e6:.0f} of {self.size / 1e6:.0f} MB from the Hub"
 
 
 def is_downloaded(path: Path) -> bool:

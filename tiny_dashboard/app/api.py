@@ -13,34 +13,42 @@ import numpy as np
 from tiny_dashboard.app.served import (
     MAX_EXAMPLES,
     MAX_TOP,
-    Served,
     bounded,
     json_data,
     plain,
     true_or_false,
     whole_number,
 )
+from tiny_dashboard.app.views import Views
 from tiny_dashboard.dashboards.question import Question, answer_question
 
 
-class Endpoints(Served):
-    """The questions that can be asked of what is served, as named endpoints; the docstrings are their documentation."""
+class Endpoints:
+    """The questions that can be asked of what is served, as named endpoints; the docstrings are their documentation.
 
-    def examples(self, feature: int, max_examples: int = 20, scale: str = "feature") -> dict[str, Any]:
+    Args:
+        views: what is served.
+    """
+
+    def __init__(self, views: Views) -> None:
+        self._views = views
+
+    def examples(self, feature: int, max_examples: int = 20, scale: str = "feature", view: str = "") -> dict[str, Any]:
         """Max-activating examples of a feature, strongest first.
 
         Args:
             feature: the feature's index.
             max_examples: at most so many, up to 200.
             scale: the activation that gets the full colour: that of each "example", of the "feature", or a number.
+            view: one of the app's views, by name; empty is the first.
 
         Returns:
             {feature, stats, examples: [{max_activation, tokens, token_ids, activations, scale, quantile, doc, start}]}
         """
-        number = whole_number(feature, "feature")
+        served, number = self._views.of(view).served, whole_number(feature, "feature")
         limit = bounded(max_examples, "max_examples", 1, MAX_EXAMPLES)
         rows = []
-        for example, passage in self.offline.read(number, max_examples=limit, scale=scale):
+        for example, passage in served.offline.read(number, max_examples=limit, scale=scale):
             track = passage.tracks[0]
             values = track.array()
             rows.append(
@@ -55,11 +63,11 @@ class Endpoints(Served):
                     "start": example.start,
                 }
             )
-        stats = self.stats(number)
+        stats = served.stats(number)
         return {"feature": number, "stats": json_data(asdict(stats)) if stats else None, "examples": rows}
 
     def features(
-        self, query: str = "", sort: str = "feature", page: int = 1, descending: bool = False
+        self, query: str = "", sort: str = "feature", page: int = 1, descending: bool = False, view: str = ""
     ) -> dict[str, Any]:
         """Search and sort the features.
 
@@ -71,6 +79,7 @@ class Endpoints(Served):
                 another column that the examples bring.
             page: page of 25 rows, from 1.
             descending: largest first.
+            view: one of the app's views, by name; empty is the first.
 
         Returns:
             {total, page, pages, features: [{feature, label, density, max_activation, relative_norm_difference,
@@ -78,7 +87,9 @@ class Endpoints(Served):
         """
         query = ("" if query is None else str(query))[:200]
         place = bounded(page, "page", 1, 10**9)
-        return json_data(self.offline.table.find(query, sort, place, true_or_false(descending, "descending")))
+        return json_data(
+            self._views.of(view).served.offline.table.find(query, sort, place, true_or_false(descending, "descending"))
+        )
 
     def analyze(
         self,
@@ -88,6 +99,7 @@ class Endpoints(Served):
         chat: bool = False,
         generate: bool = False,
         max_act: str = "",
+        view: str = "",
     ) -> dict[str, Any]:
         """Where features fire on a text.
 
@@ -98,20 +110,21 @@ class Endpoints(Served):
             chat: format the text with the tokenizer's chat template.
             generate: let the model answer, and analyse the answer too.
             max_act: the activation that gets the full colour: a number, "auto", or empty for the text's own maximum.
+            view: one of the app's views, by name; empty is the first.
 
         Returns:
             {text, tokens, token_ids, features, activations: a row for each token, response, left_out: positions without
             a value, since their norm is out of all proportion (attention sinks), lost: what the chat template left out
             or rewrote, in words}
         """
-        generate = true_or_false(generate, "generate")
-        prompt = self.encode(text, chat=chat, generation_prompt=generate and chat)
+        served, generate = self._views.of(view).served, true_or_false(generate, "generate")
+        prompt = served.encode(text, chat=chat, generation_prompt=generate and chat)
         encoded = prompt
         if generate:
-            for encoded in self.online.respond(prompt):  # noqa: B007
+            for encoded in served.online.respond(prompt):  # noqa: B007
                 pass
         question = Question(text, highlight=highlight_features, tooltip=tooltip_features, max_act=max_act)
-        (result,) = answer_question(self.online, question, encoded).views
+        (result,) = answer_question(served.online, question, encoded).views
         return {
             "text": result.text,
             "tokens": result.tokens,
@@ -123,17 +136,19 @@ class Endpoints(Served):
             "lost": list(result.lost),
         }
 
-    def top_features(self, text: str, k: int = 20, chat: bool = False) -> dict[str, Any]:
+    def top_features(self, text: str, k: int = 20, chat: bool = False, view: str = "") -> dict[str, Any]:
         """The features that fire most on a text, special tokens left out.
 
         Args:
             text: the text; with chat, `<eot>` separates the turns, the user's first.
             k: how many, up to 200.
             chat: format the text with the tokenizer's chat template.
+            view: one of the app's views, by name; empty is the first.
 
         Returns:
             {features: [{feature, label, activation, position, token}]}, strongest first.
         """
-        encoded = self.encode(text, chat=chat)
-        rows = self.top(encoded, bounded(k, "k", 1, MAX_TOP))["raw"]
+        served = self._views.of(view).served
+        encoded = served.encode(text, chat=chat)
+        rows = served.top(encoded, bounded(k, "k", 1, MAX_TOP))["raw"]
         return {"features": [{name: row[name] for name in row if name != "most"} for row in rows]}

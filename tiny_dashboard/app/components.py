@@ -61,6 +61,8 @@ _BUTTONS = {
     "l": ("td-label-button", "label this feature"),
     "s": ("td-star", "a star for the feature, or none"),
     "o": ("td-go-online-button", "to the online tab"),
+    "v": ("td-view-next", "next view"),
+    "b": ("td-view-before", "view before"),
 }
 
 
@@ -139,7 +141,7 @@ def url_js(usual: Mapping[str, str] = MappingProxyType({})) -> str:
         "if (!document.querySelector('gradio-app[src], gradio-app[space]')) {"
         " const name = window.tinyDashboardTitle ??= document.title;"
         " document.title = shown && url.searchParams.get('tab') === 'offline' ? `${shown} · ${name}` : name; }"
-        "document.querySelector('#td-table .td-mount')?.tinyList?.current(shown);"
+        "document.querySelector('#td-table .td-mount')?.tinyList?.current(shown, url.searchParams.get('view') ?? '');"
         # A Space lives in a frame of the Hub's page, whose address is the one that people copy.
         "if (parent !== window) parent.postMessage({queryString: url.searchParams.toString()}, 'https://huggingface.co');"
         "}"
@@ -151,7 +153,8 @@ def said_js(done: bool) -> str:
     write = url_js(dict.fromkeys(LINKED, ""))
     return (
         f"(text) => {{ const said = tinyOnline(text, {json.dumps(done)});"
-        f"if (said?.link && !said.wrong) ({write})(...{json.dumps(LINKED)}.map((name) => said.link[name])); }}"
+        "const here = new URLSearchParams(location.search).get('tab') !== 'offline';"
+        f"if (here && said?.link && !said.wrong) ({write})(...{json.dumps(LINKED)}.map((name) => said.link[name])); }}"
     )
 
 

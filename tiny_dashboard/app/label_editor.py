@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 from urllib.parse import urlsplit
 
 import gradio as gr
 
-from tiny_dashboard.app.api import Endpoints
 from tiny_dashboard.app.components import explain, note
 from tiny_dashboard.app.served import json_data, whole_number
+from tiny_dashboard.app.views import Views
+from tiny_dashboard.dashboards.offline import OfflineDashboard
 from tiny_dashboard.explain.exchange import labels_csv
 from tiny_dashboard.explain.explaining import Explainer
 from tiny_dashboard.explain.requests import LanguageModel
@@ -22,11 +23,11 @@ ANYONE = "anyone"
 _HERE = ("localhost", "127.0.0.1", "::1")
 _QUIET: Any = {"api_visibility": "private", "show_progress": "hidden", "concurrency_limit": None}
 # At once, so that a slow answer neither keeps a person from typing nor takes what is typed; nor for another feature.
-_OPEN = """(feature) => {
+_OPEN = """(feature, view) => {
   const editor = document.getElementById('td-label-editor');
   editor.classList.remove('td-hidden');
   if (!editor.contains(document.activeElement)) editor.querySelector('#td-label textarea')?.focus();
-  return [feature, '', ''];
+  return [feature, view, '', ''];
 }"""
 _FILL = "(label, note, typed, typedNote) => typed || typedNote ? [typed, typedNote] : [label, note]"
 _AGAIN = """() => {
@@ -87,22 +88,20 @@ class LabelEditor:
     """The editor.
 
     Args:
-        asked: what is asked.
+        views: whose features are labelled.
         writers: who may write.
         llm, llm_url: a language model that may be asked for a name, and its server.
     """
 
-    def __init__(self, asked: Endpoints, writers: Writers, llm: str | None = None, llm_url: str | None = None) -> None:
-        self._ask, self._writers, self._llm, self._url = asked, writers, llm, llm_url
-        self._explainer: Explainer | None = None
+    def __init__(self, views: Views, writers: Writers, llm: str | None = None, llm_url: str | None = None) -> None:
+        self._views, self._writers, self._llm, self._url = views, writers, llm, llm_url
+        self._explainers: dict[str, Explainer] = {}
 
     @classmethod
-    def of(
-        cls, asked: Endpoints, authors: Sequence[str] | None, llm: str | None, url: str | None
-    ) -> LabelEditor | None:
+    def of(cls, views: Views, authors: Sequence[str] | None, llm: str | None, url: str | None) -> LabelEditor | None:
         """The editor; None where nobody may write."""
         writers = Writers(authors)
-        return cls(asked, writers, llm, url) if writers.possible else None
+        return cls(views, writers, llm, url) if writers.possible else None
 
     def place_button(self) -> None:
         """Make the button that opens it."""
@@ -111,7 +110,7 @@ class LabelEditor:
     def place(self) -> None:
         """Make its fields, which are not seen until then."""
         with gr.Column(elem_id="td-label-editor", elem_classes="td-hidden"):
-            self.feature, self.before, self.noted = (gr.Textbox(visible="hidden") for _ in range(3))
+            self.feature, self.at, self.before, self.noted = (gr.Textbox(visible="hidden") for _ in range(4))
             with gr.Row():
                 self.name = gr.Textbox(label="Label", scale=2, elem_id="td-label")
                 self.note = gr.Textbox(label="Note", lines=1, max_lines=8, scale=3, elem_id="td-note")
@@ -127,106 +126,116 @@ class LabelEditor:
 
     def connect(self, off: Any) -> None:
         """Let the components act on the `OfflineTab` that they stand in."""
-        self._show, self._same = off.show, [gr.skip()] * len(off.shown)
-        texts = [self.name, self.note]
-        opened = self.start.click(None, off.feature, [self.feature, *texts], js=_OPEN)
-        known = opened.then(self.open, self.feature, [self.before, self.noted, self.name, self.said], **_QUIET)
+        self._off = off
+        texts, picker = [self.name, self.note], off.controls["view"]
+        opened = self.start.click(None, [off.feature, picker], [self.feature, self.at, *texts], js=_OPEN)
+        shown = [self.before, self.noted, self.name, self.said]
+        known = opened.then(self.open, [self.feature, self.at], shown, **_QUIET)
         known.then(None, [self.before, self.noted, *texts], texts, js=_FILL)
-        off.feature.change(None, None, None, js=_AGAIN)  # another feature while the editor is open
+        for other in (off.feature, picker):  # another feature while the editor is open
+            other.change(None, None, None, js=_AGAIN)
         self.close.click(None, None, None, js=_CLOSE)
-        view = [off.feature, *off.settings]
+        how: dict[str, Any] = {
+            "inputs": off.asked | {self.feature, self.at, *texts},
+            "outputs": [self.said, *off.shown],
+        }
         for event in (self.save.click, self.name.submit, self.note.submit):
-            saved = event(self.write, [self.feature, self.name, self.note, *view], [self.said, *off.shown], **_QUIET)
-            saved.then(None, None, None, js=_RELOAD)
-        self.download.click(self.export, None, self.file, **_QUIET).then(None, self.file, None, js=_SAVE)
+            event(self.write, **how, **_QUIET).then(None, None, None, js=_RELOAD)
+        self.download.click(self.export, picker, self.file, **_QUIET).then(None, self.file, None, js=_SAVE)
         slow: dict[str, Any] = _QUIET | {"concurrency_limit": 2, "show_progress": "minimal"}
-        named = self.ask.click(self.explain, [self.feature, *view], [self.said, *off.shown], **slow)
-        named.then(None, None, None, js=_RELOAD)
+        self.ask.click(self.explain, **how, **slow).then(None, None, None, js=_RELOAD)
 
     # Gradio puts the request and who has signed in where the annotations ask for them.
 
-    def open(self, request: gr.Request, profile: gr.OAuthProfile | None, feature: Any) -> tuple[Any, ...]:
+    def open(self, request: gr.Request, profile: gr.OAuthProfile | None, feature: Any, view: Any) -> tuple[Any, ...]:
         """What this author has said of the feature so far, and what others have."""
         try:
             number = whole_number(feature, "feature")
             author = self._writers.author(request, profile)
-            given = self._ask.offline.labels.of(number)
-            mine = self._ask.offline.labels.said_by(number, author)
-            others = [f"{label.label} ({label.by})" for label in given if label.label and label != mine]
+            labels = self._offline(view).labels
+            mine = labels.said_by(number, author)
+            others = [f"{label.label} ({label.by})" for label in labels.of(number) if label.label and label != mine]
             said = note(" · ".join(others), "fine") if others else ""
             named = gr.update(label=f"Label of feature {number}")
             return mine.label if mine else "", mine.note if mine else "", named, said
         except Exception as error:
             return "", "", gr.skip(), note(explain(error), "error")
 
-    def write(
-        self, request: gr.Request, profile: gr.OAuthProfile | None, feature: Any, label: str, text: str, *view: Any
-    ) -> tuple[Any, ...]:
+    def write(self, request: gr.Request, profile: gr.OAuthProfile | None, values: Mapping[Any, Any]) -> dict[Any, Any]:
         """Keep what was typed."""
         try:
-            self._give(feature, label, text, self._writers.author(request, profile))
-            return self._kept(), *self._again(feature, view)
+            author = self._writers.author(request, profile)
+            self._give(values[self.feature], values[self.name], values[self.note], author, values[self.at])
+            return {self.said: self._kept(values[self.at])} | self._again(values)
         except Exception as error:
-            return note(explain(error), "error"), *self._same
+            return {self.said: note(explain(error), "error")}
 
     async def explain(
-        self, request: gr.Request, profile: gr.OAuthProfile | None, feature: Any, *view: Any
-    ) -> tuple[Any, ...]:
+        self, request: gr.Request, profile: gr.OAuthProfile | None, values: Mapping[Any, Any]
+    ) -> dict[Any, Any]:
         """Let the language model name the feature, and score its name."""
         try:
             self._writers.author(request, profile)
-            number = whole_number(feature, "feature")
-            if self._explainer is None:
-                explainer = Explainer(self._ask.offline, str(self._llm))
+            number, view = whole_number(values[self.feature], "feature"), str(values[self.at])
+            if view not in self._explainers:
+                explainer = Explainer(self._offline(view), str(self._llm))
                 await asyncio.to_thread(explainer.others)
-                self._explainer = explainer
+                self._explainers[view] = explainer
             async with LanguageModel(str(self._llm), self._url, tries=2, timeout=60) as model:
-                label = await self._explainer.explain(model, number)
+                label = await self._explainers[view].explain(model, number)
             if label is None:
                 raise ValueError(f"{self._llm} gave no answer of use")
             score = "" if label.score is None else f", score {label.score:.2f} over {label.n_judgements} texts"
-            return note(f"{self._llm}: {label.label}{score}", "fine"), *self._again(number, view)
+            return {self.said: note(f"{self._llm}: {label.label}{score}", "fine")} | self._again(values)
         except ConnectionError:  # which says where its server is: that is not for everybody
-            return note(f"{self._llm} does not answer now; try again later", "error"), *self._same
+            return {self.said: note(f"{self._llm} does not answer now; try again later", "error")}
         except Exception as error:
-            return note(explain(error), "error"), *self._same
+            return {self.said: note(explain(error), "error")}
 
     def label(
-        self, feature: int, label: str, request: gr.Request, profile: gr.OAuthProfile | None, note: str = ""
+        self,
+        feature: int,
+        label: str,
+        request: gr.Request,
+        profile: gr.OAuthProfile | None,
+        note: str = "",
+        view: str = "",
     ) -> dict[str, Any]:
-        """Give a feature a name that says what it fires on; every view shows it at once. Look at its examples first.
+        """Give a feature a name that says what it fires on, for everybody who looks. Read its examples first.
 
         Args:
             feature: the feature's index.
             label: a short phrase in one line, such as "days of the week in dates"; empty takes your own label back.
             note: more about it, in any number of lines; empty for none.
+            view: one of the app's views, by name; empty is the first.
 
         Returns:
             {feature, label, note, author, source, time}, as it is kept
         """
         # Never queued: for a client of MCP the queue would ask anew from this machine, on behalf of anybody.
         author = self._writers.author(request, profile)
-        given = self._give(feature, label, note, author)
+        given = self._give(feature, label, note, author, view)
         return json_data({k: v for k, v in asdict(given).items() if k not in ("score", "n_judgements")})
 
-    def export(self) -> str:
+    def export(self, view: Any) -> str:
         """All labels as a CSV file, to be downloaded by who may see them: everybody who sees the app."""
-        return labels_csv(self._ask.offline.labels.last())
+        return labels_csv(self._offline(view).labels.last())
 
-    def _give(self, feature: Any, label: Any, text: Any, author: str | None) -> Any:
+    def _offline(self, view: Any) -> OfflineDashboard:
+        return self._views.of(view).served.offline
+
+    def _give(self, feature: Any, label: Any, text: Any, author: str | None, view: Any) -> Any:
         who = {} if author is None else {"author": author}
-        return self._ask.offline.label(whole_number(feature, "feature"), str(label), note=str(text), **who)
+        return self._offline(view).label(whole_number(feature, "feature"), str(label), note=str(text), **who)
 
-    def _again(self, feature: int, view: Sequence[Any]) -> tuple[Any, ...]:
+    def _again(self, values: Mapping[Any, Any]) -> dict[Any, Any]:
         """The tab with the new label, where it still shows the feature."""
-        return (
-            self._show(*view)
-            if whole_number(view[0], "feature") == whole_number(feature, "feature")
-            else tuple(self._same)
-        )
+        off, look = self._off, self._off.look(values)
+        same = look.view == values[self.at] and str(look.feature).strip() == str(values[self.feature]).strip()
+        return off.placed(off.see.show(look)) if same else {}
 
-    def _kept(self) -> str:
-        why = self._ask.offline.labels.kept_in_memory
+    def _kept(self, view: Any) -> str:
+        why = self._offline(view).labels.kept_in_memory
         if why:
             return note(f"kept until this app ends, so download the labels: {why}", "error")
         return note("saved", "fine")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future
 from threading import Lock, Thread
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
@@ -54,13 +55,18 @@ class Loading(Generic[T]):
         """
         return self.start().result(timeout)
 
-    def done(self) -> bool:
-        """Whether the last try has ended."""
-        return self._future is not None and self._future.done()
+    @property
+    def value(self) -> T | None:
+        """The value where it is there by now, else None."""
+        future = self._future
+        there = future is not None and future.done() and future.exception() is None
+        return future.result() if future is not None and there else None
 
-    def exception(self) -> BaseException | None:
-        """What the last try raised, once it has ended."""
-        return self._future.exception() if self._future is not None else None
+    def forget(self) -> None:
+        """Let go of the value, where it is there: it is made again when it is next asked for."""
+        with self._lock:
+            if self.value is not None:
+                self._future = None
 
     def _run(self, future: Future[T]) -> None:
         try:
@@ -71,3 +77,23 @@ class Loading(Generic[T]):
             future.set_exception(error)
         else:
             future.set_result(value)
+
+
+class Memory:
+    """What is held of many that load: at most so many, and who was not asked for longest goes first.
+
+    Args:
+        most: None holds all.
+    """
+
+    def __init__(self, most: int | None = None) -> None:
+        self._most, self._used = most, OrderedDict[Loading[Any], None]()
+        self._lock = Lock()
+
+    def use(self, loading: Loading[Any]) -> None:
+        """This one is asked for now."""
+        with self._lock:
+            self._used[loading] = None
+            self._used.move_to_end(loading)
+            while self._most is not None and len(self._used) > self._most:
+                self._used.popitem(last=False)[0].forget()

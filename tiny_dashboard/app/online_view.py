@@ -1,192 +1,309 @@
-"""What the online tab shows of a text, as HTML, from the plain data that is kept of it: see `Seen`."""
+"""What the online tab shows of a question: a text that is read, drawn again, answered; and what fires there."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from html import escape
-from typing import Any
+import random
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, TypeVar
 
-from tiny_dashboard.app.components import note
-from tiny_dashboard.app.served import Served, plain
-from tiny_dashboard.core.highlight import format_number, passage_html, plain_text
+import gradio as gr
+
+from tiny_dashboard.app.components import explain
+from tiny_dashboard.app.online_html import OnlineHtml, Seen
+from tiny_dashboard.app.served import MAX_EXAMPLES, Served, bounded, whole_number
+from tiny_dashboard.app.views import Views
+from tiny_dashboard.core.highlight import format_number
 from tiny_dashboard.core.prompts import EncodedText
-from tiny_dashboard.core.statistics import visible
-from tiny_dashboard.dashboards.online import LEFT_OUT
-from tiny_dashboard.dashboards.question import Answer, Question
+from tiny_dashboard.core.text import parse_features
+from tiny_dashboard.dashboards.question import Question, answer_question, in_field
 
-_TOLD = ("text", "chat", "steer", "strength", "clamp")  # what the view is of, and a field may say otherwise
-
-
-@dataclass(frozen=True)
-class Seen:
-    """What a person sees in the tab; between two events it is kept as plain data.
-
-    Attributes:
-        question: what was asked.
-        encoded, other: the text, with the answer where there is one, and with the unsteered one.
-        n_prompt: tokens before the answer; 0 without one.
-        highlighted, auto: the features that colour the tokens; whether they were chosen for the person.
-        top: what fires, as of `Served.top`; None where it is not known.
-    """
-
-    question: Question
-    encoded: EncodedText
-    other: EncodedText | None = None
-    n_prompt: int = 0
-    highlighted: Sequence[int] = ()
-    auto: bool = False
-    top: Mapping[str, Any] | None = None
-
-    @classmethod
-    def of(cls, state: Mapping[str, Any]) -> Seen | None:
-        """From plain data; None from none."""
-        if not state:
-            return None
-        other = state["other"] and EncodedText(*state["other"])
-        held = {"question": Question(**state["question"]), "encoded": EncodedText(*state["encoded"]), "other": other}
-        return cls(**{**state, **held})
-
-    def state(self) -> dict[str, Any]:
-        """As plain data."""
-        lists = {"encoded": list(self.encoded), "other": self.other and list(self.other)}
-        return {**vars(self), "question": asdict(self.question), **lists}
-
-    def said(self, error: str = "", field: str = "") -> str:
-        """What the page's script is told: the address, what the view is of, and what is wrong with a field."""
-        features = ", ".join(map(str, self.highlighted))
-        can_rank = self.top is not None
-        told = {
-            "link": self.question.link(),
-            "of": {name: getattr(self.question, name) for name in _TOLD},
-            "steered": self.other is not None,
-            "auto": f"auto: {features}" if self.auto and features else "auto: what fires most" if can_rank else "",
-            "features": features,
-            "title": f"feature {features or 'none'} · {' '.join(self.question.text.split())[:60]}",
-        }
-        return json.dumps(told | ({"wrong": [field, error]} if error else {}))
+T = TypeVar("T")
+Shown = dict[str, Any]  # what changes, by its place: analysis, unsteered, top, state, said, or a field of a `Question`
+# Controls whose change draws the text again; what is read and steered waits for its button.
+_SETTINGS = ("highlight", "tooltip", "max_act", "split", "leave_out", "color1", "color2")
+_FIRST_TOKENS = 60  # of the answer of a starting point, at most
+_PACE = 0.1  # seconds between two pictures of an answer, at least
+MULTIPLE = "times its maximum"
+_MAX_STEERED = 8
 
 
 class OnlineView:
-    """Draws what is seen.
+    """Shows what is asked.
 
     Args:
-        served: knows labels and maxima.
-        has_offline: a feature's row opens its examples; else it highlights the feature.
+        views: of which one is looked at.
+        text: what stands in the text's field from the start.
+        max_new_tokens: the most that may be generated at once.
     """
 
-    def __init__(self, served: Served, has_offline: bool) -> None:
-        self._ask, self._has_offline = served, has_offline
+    def __init__(self, views: Views, text: str = "", max_new_tokens: int = 128) -> None:
+        self._views, self._max_new_tokens = views, max_new_tokens
+        self._first = Question(text)
 
-    def streamed(self, seen: Seen, titles: Sequence[str]) -> list[str]:
-        """An answer that is not all there yet: texts, without colours."""
-        texts = [seen.encoded, *filter(None, [seen.other])]
-        pages = [passage_html(self._ask.online.passage(t), title=h) for t, h in zip(texts, titles, strict=False)]
-        return [_marked(page, seen.n_prompt) for page in pages]
+    def _served(self, question: Question) -> Served:
+        return self._views.of(question.view).served
 
-    def drawn(self, seen: Seen, answer: Answer, titles: Sequence[str]) -> list[str]:
-        """The views of an answer."""
-        out = []
-        for place, (analysis, title) in enumerate(zip(answer.views, titles, strict=False)):
-            said = list(analysis.lost)
-            if analysis.left_out:
-                said.append(f"token {', '.join(map(str, analysis.left_out[:5]))} {LEFT_OUT}")
-            if answer.difference is not None:
-                title = f"feature {seen.highlighted[0]}, live and stored"
-                most = format_number(answer.difference)
-                said.append(f"largest difference between stored and live activations: {most}")
-            page = passage_html(analysis.passage, title=title)
-            strongest = {} if place else self._strongest(seen)
-            html = _marked(page, seen.n_prompt, "" if place else seen.question.token, strongest)
-            out.append((note(" · ".join(said), "fine") if said else "") + html)
-        return out
+    def _draw(self, seen: Seen) -> OnlineHtml:
+        served = self._served(seen.question)
+        return OnlineHtml(served, served.has_offline)
 
-    def _strongest(self, seen: Seen) -> dict[str, Any]:
-        """The three strongest features of each token, for the tooltip."""
-        if seen.top is None:
+    def restore(self, question: Question, seen: Seen | None) -> Shown:
+        """The tab as a link describes it: fields and view; what is seen already is not computed again."""
+        if not question.text.strip() or (seen and seen.question == question):
+            return self.fields(question)
+        return self.begin(question) if seen else self.fields(question) | self.ask(question, None, link=True)
+
+    def begin(self, question: Question) -> Shown:
+        """Another question, whatever stands in the fields."""
+        return self._named(vars(question)) | self.ask(question, None, link=True)
+
+    def start(self, question: Question, steer: str, strength: float) -> Iterator[Shown]:
+        """A starting point: its text is analysed; with `steer` it is answered, too."""
+        yield self.begin(question)
+        if steer:
+            asked = replace(question, steer=steer, strength=strength)
+            yield self._named(vars(asked))
+            yield from self.answer(asked, None, min(_FIRST_TOKENS, self._max_new_tokens), 0.0)
+
+    def fields(self, question: Question) -> Shown:
+        """The controls as a question has them; what stands there from the start is left to who types already."""
+        first = vars(self._first)
+        return self._named({name: value for name, value in vars(question).items() if value != first[name]})
+
+    def _named(self, fields: Mapping[str, Any]) -> Shown:
+        """Fields, with the view as the picker has it."""
+        return dict(fields) | {"view": self._views.of(fields.get("view")).name}
+
+    def ask(self, question: Question, seen: Seen | None, *, link: bool = False) -> Shown:
+        """Read a text: the field's, or with `link` the answers behind it too, or the stored example that it names."""
+        try:
+            n_prompt, other = 0, None
+            if link and question.stored:
+                encoded, _ = self._stored(question)
+            else:
+                answered = link and bool(question.answer)
+                prompt = encoded = self._encode(question, generation_prompt=answered and question.chat)
+                if answered:
+                    n_prompt, encoded = len(prompt.ids), self._extended(question, prompt, question.answer)
+                    other = self._extended(question, prompt, question.unsteered) if question.unsteered else None
+            if not link:
+                question = replace(question, steer="", strength=1.0, clamp=False, raw=bool(seen and seen.question.raw))
+            return self._shown(Seen(question, encoded, other, n_prompt))
+        except Exception as error:
+            return self._wrong(error, seen)
+
+    def _encode(self, question: Question, *, generation_prompt: bool) -> EncodedText:
+        with in_field("text"):
+            return self._served(question).encode(question.text, chat=question.chat, generation_prompt=generation_prompt)
+
+    def _extended(self, question: Question, prompt: EncodedText, answer: str) -> EncodedText:
+        """A prompt with the answer that a link brought."""
+        with in_field("text"):
+            ids = [whole_number(token, "a token of the answer") for token in answer.split(".")]
+            return self._served(question).online.extend(prompt, ids[: self._max_new_tokens])
+
+    def redraw(self, question: Question, seen: Seen | None) -> Shown:
+        """Draw what was read again, with other settings; nothing where nothing is other."""
+        if seen is None:
             return {}
-        features = [row[:3] for row in seen.top["token_features"]]
-        values = [[float(f"{value:.4g}") for value in row[:3]] for row in seen.top["token_values"]]
-        names = self._ask.names(sorted({feature for row in features for feature in row}))
-        return {"f": features, "v": values, "names": {feature: name[:60] for feature, name in names.items()}}
+        asked, drawn = self._set(question, seen), bool(seen.question.answer) or not seen.n_prompt
+        return {"said": seen.said()} if drawn and asked == seen.question else self._again(asked, seen)
 
-    def fires(self, seen: Seen) -> str:
-        """What fires over the text, or at the token that was clicked."""
-        if seen.top is None:
-            return note("only chosen features are computed here")
-        at = int(seen.question.token) if seen.question.token.isdecimal() else len(seen.encoded.ids)
-        raw = seen.question.raw or not seen.top["share"]
-        if at >= len(seen.encoded.ids):
-            where, rows = "over the text", seen.top["raw" if raw else "share"]
-        else:
-            features, values = seen.top["token_features"][at], seen.top["token_values"][at]
-            where = f"token {at}"
-            rows = [
-                {"feature": f, "label": self._ask.label(f), "activation": value, "most": plain(float(most))}
-                for f, value, most in zip(features, values, self._ask.maxima(features), strict=True)
-                if value > 0
-            ]
-            rows.sort(key=lambda row: -row["activation"] / (1 if raw else row["most"] or float("inf")))
-        token = _chip(self._ask.online.texts(seen.encoded.ids)[at]) if where != "over the text" else ""
-        back = '<button type="button" data-action="text">over the text</button> › ' if token else ""
-        bar = f'<div class="td-bar"><span>What fires {back}{where} {token}</span>{_ranks(raw, seen.top)}</div>'
-        strongest = max((row["activation"] for row in rows), default=1.0)
-        body = "".join(self._row(row, seen, None if raw else row["most"], strongest) for row in rows)
-        return f'<div class="td td-fires">{bar}{body or note(f"no feature fires {where}")}</div>'
+    def _set(self, question: Question, seen: Seen) -> Question:
+        """What is seen, with the settings as they stand now."""
+        return replace(seen.question, **{name: getattr(question, name) for name in _SETTINGS})
 
-    def _row(self, row: Mapping[str, Any], seen: Seen, most: float | None, strongest: float) -> str:
-        """A feature: its dot, number, name, the token where it peaks, a bar, its value."""
-        feature, value = row["feature"], row["activation"]
-        colors = dict(zip(seen.highlighted, (seen.question.color1, seen.question.color2), strict=False))
-        lit = feature in colors
-        says = f"activation {format_number(value)}" + (
-            f" of at most {format_number(row['most'])}" if row["most"] else ""
+    def _again(self, question: Question, seen: Seen) -> Shown:
+        try:
+            return self._shown(replace(seen, question=question))
+        except Exception as error:
+            return self._wrong(error, seen)
+
+    def act(self, question: Question, seen: Seen | None, event: Any) -> Shown:
+        """A click in the list of what fires: a feature, another ranking, or back from a token to the text."""
+        if seen is None:
+            return {}
+        value = str(event.value)[:20]
+        if event.action == "text":
+            return self._listed(replace(seen, question=replace(seen.question, token="")))
+        if event.action == "view":
+            return self._go(seen, seen.across[bounded(value, "view", 0, len(seen.across) - 1)])
+        if event.action == "load":
+            return self._load(seen)
+        if event.action == "rank":
+            return self._listed(replace(seen, question=replace(seen.question, raw=value == "raw")))
+        others = [str(feature) for feature in seen.highlighted if str(feature) != value]
+        chosen = {"add": [*others[:1], value], "remove": others}.get(event.action, [value])
+        asked = replace(self._set(question, seen), highlight=", ".join(chosen))
+        return {"highlight": asked.highlight} | self._again(asked, seen)
+
+    def at_token(self, _question: Question, seen: Seen | None, event: Any) -> Shown:
+        """The features that fire at the token that was clicked."""
+        if seen is None or not isinstance(event.position, int):
+            return {}
+        return self._listed(replace(seen, question=replace(seen.question, token=str(event.position))))
+
+    def _go(self, seen: Seen, row: Mapping[str, Any]) -> Shown:
+        """To another view, and the feature that fires there at the same token of the same text."""
+        question = replace(seen.question, view=self._views.key(row["view"]), highlight=str(row["feature"]))
+        return self.begin(replace(question, tooltip="", max_act="", split=False, stored=""))
+
+    def _load(self, seen: Seen) -> Shown:
+        """Load what else reads the same models, and ask it of the token, too."""
+        try:
+            for view in self._views.waiting(seen.question.view):
+                _ = view.served.online
+            return self._listed(seen)
+        except Exception as error:
+            return self._wrong(error, seen)
+
+    def switch(self, question: Question, seen: Seen | None) -> Shown:
+        """The same text in another view; features are others there, and so they are chosen anew."""
+        if seen is None or seen.question.view == question.view:
+            return {}
+        same = self._views.of(question.view).models == self._views.of(seen.question.view).models
+        kept = ("text", "chat", "leave_out", "raw", *(("answer", "token") if same else ()))
+        return self.begin(Question(view=question.view, **{name: getattr(seen.question, name) for name in kept}))
+
+    def _listed(self, seen: Seen) -> Shown:
+        token, name = seen.question.token, self._views.of(seen.question.view).name
+        if token.isdecimal() and int(token) < len(seen.encoded.ids):
+            rows = self._views.across(name, seen.encoded, int(token))
+            across = [row | {"here": row["view"] == name} for row in rows]
+            seen = replace(seen, across=across, waiting=len(self._views.waiting(name)))
+        return {"top": self._draw(seen).fires(seen), "state": seen.state(), "said": seen.said()}
+
+    def answer(self, question: Question, seen: Seen | None, length: float, temperature: float) -> Iterator[Shown]:
+        """Stream the answer, steered and then as it is, behind the text; then show what fires there.
+
+        Args:
+            question: what is asked.
+            seen: what stays where that cannot be.
+            length: new tokens, at most.
+            temperature: 0 is greedy.
+        """
+        try:
+            yield from self._answer(question, self._options(question, length, temperature))
+        except Exception as error:
+            yield self._wrong(error, seen)
+
+    def _answer(self, question: Question, options: Mapping[str, Any]) -> Iterator[Shown]:
+        prompt = self._encode(question, generation_prompt=question.chat)
+        with in_field("steer"):
+            steering = self._steering(question)
+        seen, online = Seen(question, prompt, n_prompt=len(prompt.ids)), self._served(question).online
+        for encoded in _paced(online.respond(prompt, **options, **steering)):
+            seen = replace(seen, encoded=encoded)
+            yield self._streamed(seen)
+        for other in _paced(online.respond(prompt, **options)) if steering else ():
+            seen = replace(seen, other=other)
+            yield self._streamed(seen)
+        yield self._shown(seen)
+
+    def _streamed(self, seen: Seen) -> Shown:
+        views = self._draw(seen).streamed(seen, self._titles(seen))
+        return {"analysis": views[0], "unsteered": "".join(views[1:]), "state": seen.state()}
+
+    def _titles(self, seen: Seen) -> list[str]:
+        """Over an answer, and over the one without steering."""
+        steer = self._steering(seen.question).get("steer", ()) if seen.n_prompt else ()
+        what = " and ".join(f"feature {feature} at {format_number(value)}" for feature, value in steer)
+        return [f"with {what}", "without"] if what else ["", ""]
+
+    def _shown(self, seen: Seen) -> Shown:
+        """Draw what was read, as it is asked."""
+        question, served = seen.question, self._served(seen.question)
+        online = served.online
+        answers: dict[str, Any] = {
+            "answer": _ids(seen.encoded, seen.n_prompt),
+            "unsteered": _ids(seen.other, seen.n_prompt),
+        }
+        with in_field("text"):
+            top = (seen.top or served.top(seen.encoded)) if online.can_rank else None
+        strongest = [row["feature"] for row in top["share"] or top["raw"]] if top else None
+        stored = self._stored(question)[1] if question.stored else ()
+        answer = answer_question(online, question, seen.encoded, seen.other, strongest=strongest, stored=stored)
+        seen = replace(
+            seen, question=replace(question, **answers), highlighted=answer.highlighted, auto=answer.auto, top=top
         )
-        dot = f' style="background:{colors[feature]}"' if lit else ""
-        opens = "open its examples" if self._has_offline else "highlight it"
+        views = self._draw(seen).drawn(seen, answer, self._titles(seen))
+        return {"analysis": views[0], "unsteered": "".join(views[1:])} | self._listed(seen)
 
-        def button(name: str, action: str, text: str, title: str, more: str = "") -> str:
-            return (
-                f'<button type="button" class="{name}" data-action="{action}" data-value="{feature}" '
-                f'title="{title}"{more}>{text}</button>'
-            )
+    def _stored(self, question: Question) -> tuple[EncodedText, Sequence[float]]:
+        """The stored example that a question names, as the model reads it, and its stored activations."""
+        feature, place, masked = (question.stored + "..").split(".")[:3]
+        number = whole_number(feature, "feature")
+        served = self._served(question)
+        with in_field("text"):
+            rows = served.offline.read(number, max_examples=MAX_EXAMPLES, mask_special=masked == "masked")
+            example, _ = rows[bounded(place, "passage", 0, len(rows) - 1)]
+            ids, special = served.offline.ids_of(example)
+            unstored = [float("nan")] * (len(ids) - len(example.activations))  # a BOS that was put back
+            text = "".join(served.online.texts(ids))
+        return EncodedText(text, list(ids), list(special)), [*unstored, *example.activations]
 
-        mark = f' aria-label="highlight {feature}" aria-pressed="{str(lit).lower()}"{dot}'
-        return (
-            f'<div class="td-f" data-action="open" data-value="{feature}" title="{says}">'
-            + button(
-                "td-dot", "remove" if lit else "only", "", "take its highlight away" if lit else "highlight it", mark
-            )
-            + button("td-n", "open", str(feature), opens)
-            + f'<span>{plain_text(row["label"])}</span><span class="td-peak">{_chip(row.get("token", ""))}</span>'
-            + f'<s style="--td-part:{100 * min(1, value / (most or strongest)):.0f}%"></s>'
-            + f"<small>{f'{value / most:.0%}' if most else format_number(value)}</small>"
-            + button("td-plus", "add", "+", "highlight it, too", f' aria-label="highlight {feature}, too"')
-            + "</div>"
-        )
+    def compare(self, view: Any, stored: str) -> Shown:
+        """A stored example through the live model: its stored activations beside those computed now."""
+        question = Question(view=self._views.key(view), highlight=stored.partition(".")[0], stored=stored)
+        try:
+            encoded, _ = self._stored(question)
+        except Exception as error:
+            return self._wrong(error, None)
+        return self.begin(replace(question, text=encoded.text))
+
+    def _options(self, question: Question, length: float, temperature: float) -> dict[str, Any]:
+        if not self._served(question).online.can_rank:
+            return {}
+        new = bounded(length, "new tokens", 1, self._max_new_tokens)
+        if not 0 <= temperature <= 10:
+            raise ValueError(f"temperature is {temperature}; it must be from 0 to 10")
+        return {"max_new_tokens": new, "temperature": temperature, "seed": random.getrandbits(32)}
+
+    def measure(self, view: Any, features: str) -> Any:
+        """What the strength is a number of, for the features that are typed."""
+        try:
+            online = self._views.of(view).served.online
+            most = [online.max_activation(f) for f in parse_features(features, online.n_features)[:_MAX_STEERED]]
+        except (ValueError, LookupError, OSError):  # no feature, or one that is none: `generate` says so
+            most = []
+        if None in most:
+            return gr.Slider(minimum=-50, maximum=50, info="an activation: its maximum is not known")
+        known = ", ".join(format_number(value) for value in most if value)
+        return gr.Slider(minimum=-3, maximum=3, info=f"{MULTIPLE}, {known}" if known else MULTIPLE)
+
+    def _steering(self, question: Question) -> dict[str, Any]:
+        """Steering by a multiple of each feature's maximum, or by an activation where that is not known."""
+        online = self._served(question).online
+        chosen = parse_features(question.steer, online.n_features)
+        if len(chosen) > _MAX_STEERED:
+            raise ValueError(f"{len(chosen)} features to steer with; name at most {_MAX_STEERED}")
+        steer = [(f, question.strength * (online.max_activation(f) or 1.0)) for f in chosen]
+        return {"steer": steer, "clamp": bool(question.clamp)} if steer else {}
+
+    def _wrong(self, error: Exception, seen: Seen | None) -> Shown:
+        """What is wrong stands at its field; the last view stays."""
+        return {"said": (seen or Seen(Question(), EncodedText("", [], []))).said(explain(error), _field(error))}
 
 
-def _ranks(raw: bool, top: Mapping[str, Any]) -> str:
-    """The switch between the two rankings, where both are known."""
-    if not top["share"]:
-        return ""
-    kinds = (("share", "share", "of the feature's own maximum", not raw), ("raw", "activation", "as it is", raw))
-    buttons = [
-        f'<button type="button" data-action="rank" data-value="{value}" title="{title}" '
-        f'aria-pressed="{str(on).lower()}">{name}</button>'
-        for value, name, title, on in kinds
-    ]
-    return f'<span class="td-rank">by {" · ".join(buttons)}</span>'
+def _field(error: Exception) -> str:
+    """The field of a question that an error is about."""
+    return str(getattr(error, "field", "text"))
 
 
-def _chip(token: str) -> str:
-    return f"<code>{plain_text(visible(token[:30]))}</code>" if token else ""
+def _ids(encoded: EncodedText | None, n_prompt: int) -> str:
+    """An answer's ids, as a link holds them."""
+    return ".".join(map(str, encoded.ids[n_prompt:])) if encoded and n_prompt else ""
 
 
-def _marked(html: str, n_prompt: int, token: str = "", strongest: Mapping[str, Any] | None = None) -> str:
-    """A fragment, and what the script does to its tokens: the answer underlined, one marked, each with what fires."""
-    payload = json.dumps(strongest, separators=(",", ":")).replace("<", "\\u003c") if strongest else ""
-    data = f'<script type="application/json" class="td-strongest">{payload}</script>' if strongest else ""
-    answer = f' data-answer="{n_prompt}"' if n_prompt else ""
-    return f'<div class="td-marked"{answer} data-token="{escape(token)}">{html}{data}</div>'
+def _paced(items: Iterable[T]) -> Iterator[T]:
+    """The items, as many as a page can show; the first and the last always."""
+    last, waits = 0.0, None
+    for item in items:
+        waits = item
+        if time.monotonic() - last >= _PACE:
+            yield item
+            last, waits = time.monotonic(), None
+    if waits is not None:
+        yield waits

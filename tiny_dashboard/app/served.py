@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tiny_dashboard.app.loading import Loading
+from tiny_dashboard.app.loading import Loading, Memory
 from tiny_dashboard.core.prompts import EncodedText
 from tiny_dashboard.core.statistics import FeatureStats
 from tiny_dashboard.dashboards.offline import OfflineDashboard
@@ -28,19 +28,37 @@ class Served:
 
     Args:
         offline: where it may not be there yet, a `Loading`; None where no examples are configured.
-        online: a `Loading` or a future, since models take time to load; None where no dictionary is configured.
+        online: a `Loading`, since models take time to load; None where no dictionary is configured.
         max_text: characters of text in one request.
+        memory: of models and dictionaries.
     """
 
     def __init__(
         self,
         offline: OfflineDashboard | Loading[OfflineDashboard] | None,
-        online: Future[OnlineDashboard] | Loading[OnlineDashboard] | None,
+        online: Loading[OnlineDashboard] | None,
         max_text: int = 20_000,
+        memory: Memory | None = None,
     ) -> None:
         self._offline = offline
         self._online = online
         self._max_text = max_text
+        self._memory = memory or Memory()
+
+    @property
+    def has_offline(self) -> bool:
+        """Whether examples are configured."""
+        return self._offline is not None
+
+    @property
+    def has_online(self) -> bool:
+        """Whether a model is configured."""
+        return self._online is not None
+
+    @property
+    def live(self) -> OnlineDashboard | None:
+        """The online dashboard, where it is loaded by now."""
+        return None if self._online is None else self._online.value
 
     @property
     def offline(self) -> OfflineDashboard:
@@ -54,6 +72,10 @@ class Served:
             raise ValueError("no examples are configured; start with --examples SRC, or set examples in dashboard.toml")
         return self._offline.result(_WAIT) if isinstance(self._offline, Loading) else self._offline
 
+    def load(self) -> Future[OnlineDashboard] | None:
+        """Begin to load the models, where there are some."""
+        return None if self._online is None else self._online.start()
+
     @property
     def online(self) -> OnlineDashboard:
         """The online dashboard, once it is loaded.
@@ -66,11 +88,13 @@ class Served:
                 "no model is configured; start with --model M --dictionary SRC, or set them in dashboard.toml"
             )
         try:
-            return self._online.result(_WAIT)
+            found = self._online.result(_WAIT)
         except TimeoutError as error:
             raise ValueError("the models are still loading; ask again in a moment") from error
         except Exception as error:
             raise ValueError(f"the models did not load: {error}") from error
+        self._memory.use(self._online)  # after it is loaded: who leaves now may have had the same models
+        return found
 
     def encode(self, text: str, *, chat: bool = False, generation_prompt: bool = False) -> EncodedText:
         """Tokenise a text of bounded length."""
@@ -108,6 +132,20 @@ class Served:
             "token_values": found.token_values.tolist(),
         }
 
+    def strongest_at(self, encoded: EncodedText, token: int) -> dict[str, Any] | None:
+        """What fires most at one token, by share of its own maximum where maxima are known; None where nothing does.
+
+        Returns:
+            {feature, label, activation, share}
+        """
+        features, values = self.online.read(encoded).at(token, MAX_TOP)  # type: ignore[attr-defined]
+        if not features:
+            return None
+        shares = np.array(values) / self.maxima(features)
+        best = int(np.nan_to_num(shares).argmax())  # the first, which is the strongest, where no maximum is known
+        about = {"feature": features[best], "label": self.label(features[best])}
+        return about | {"activation": plain(values[best]), "share": plain(float(shares[best]))}
+
     def maxima(self, features: Sequence[int]) -> np.ndarray:
         """The largest known activation of each of these features, `[len(features)]`; NaN where it is not known."""
         if self._offline is None:
@@ -144,8 +182,7 @@ class Served:
     @property
     def decoder(self) -> Any:
         """The decoder side, where models and dictionary are loaded by now; else None."""
-        loaded = self._online is not None and self._online.done() and self._online.exception() is None
-        return self.online.decoder if loaded else None
+        return None if self.live is None else self.live.decoder
 
     def label(self, feature: int) -> str:
         """A feature's label, else the tokens that it fires on most, "" where the examples know neither."""

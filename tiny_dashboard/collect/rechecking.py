@@ -25,7 +25,7 @@ from tiny_dashboard.dictionaries import Dictionary, load_dictionary
 from tiny_dashboard.dictionaries.dictionary import Rows
 from tiny_dashboard.dictionaries.functions import layer_norm, unit_rms
 from tiny_dashboard.hub import resolve_device
-from tiny_dashboard.models.activations import find_hook, find_layers
+from tiny_dashboard.models.architecture import find_hook, find_layers
 from tiny_dashboard.models.featurizer import Featurizer
 from tiny_dashboard.models.loading import load_featurizer
 from tiny_dashboard.sources import open_examples

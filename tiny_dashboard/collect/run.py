@@ -29,7 +29,7 @@ from tiny_dashboard.collect.state import State
 from tiny_dashboard.core.files import check_is_new, own_folder, whole_folder
 from tiny_dashboard.core.statistics import FeatureStats
 from tiny_dashboard.dictionaries import Dictionary
-from tiny_dashboard.models.activations import text_config
+from tiny_dashboard.models.architecture import text_config
 from tiny_dashboard.models.decoder import DecoderView
 from tiny_dashboard.models.featurizer import Featurizer
 from tiny_dashboard.models.reading import outliers

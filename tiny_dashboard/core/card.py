@@ -186,7 +186,7 @@ def _histogram(stats: FeatureStats, info: CardInfo) -> str:
     return (
         f'<div class="td-bars" role="img" aria-label="{says}">{bars}</div>'
         f'<div class="td-marks">{marks}</div>'
-        f'<small class="td-ends">{" ".join(f"<span>{end}</span>" for end in ends)}</small>'
+        f'<div class="td-ends">{" ".join(f"<span>{end}</span>" for end in ends)}</div>'
     )
 
 

@@ -93,8 +93,8 @@ def _holds(table: Any, column: Column, sign: str, value: str) -> np.ndarray:
 
 def _says(table: Any, phrase: str, is_number: bool) -> np.ndarray:
     hits = np.zeros(len(table.ids), dtype=bool)
-    if is_number:
-        hits |= np.array([str(feature).startswith(phrase) for feature in table.ids.tolist()], dtype=bool)
-    for name in ("peak_tokens", "top_logits", *(c.name for c in table.columns if c.kind == "text")):
-        hits |= np.array([phrase in text for text in table.lowered(name)], dtype=bool)
+    hits[table.saying(phrase)] = True
+    if is_number and str(int(phrase)) == phrase and len(phrase) < 19:
+        longer = range(19 - len(phrase)) if phrase != "0" else range(1)
+        hits |= np.logical_or.reduce([table.ids // 10**n == int(phrase) for n in longer])
     return hits

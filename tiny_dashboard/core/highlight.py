@@ -335,15 +335,16 @@ def legend_of(all_inks: Iterable[list[Ink]], *, named: bool) -> str:
             if not most:
                 continue
             color, end = inks[0].colors[side], inks[0].ends[side]
-            strongest = f"{round(255 * max_alpha(color)):02x}"
-            bar = f'<s style="background:linear-gradient({270 if side else 90}deg,{color}00,{color}{strongest})"></s>'
             label = sign + format_number(end) if shared else ""
+            ramp = f"linear-gradient({270 if side else 90}deg,{color}00,{color}{round(255 * max_alpha(color)):02x})"
+            says = "to" if label or not side else ""  # to those who see no style
+            bar = f'<span class="td-ramp" style="background:{ramp}">{says}</span>'
             if shared and most > end * 1.001:  # stored activations may be rounded to float16, and their peak not
                 label += f", clamped ({sign}{format_number(most)} at most)"
             scale = [label, bar, *scale] if side else [*scale, bar, label]
         if not shared:
             scale.append("<strong>each example's own maximum</strong>: shades of two lines cannot be compared")
-        shown = f"{plain_text(name)}: " if named or len(ends) > 1 else ""
+        shown = f"{plain_text(name) if named or len(ends) > 1 else 'scale'}: "
         out.append(f"<span>{shown}{' '.join(filter(None, scale))}</span>")
     return f' <span class="td-legend">{" ".join(out)}</span>' if out else ""
 

@@ -49,7 +49,7 @@ def encode_text(
 
     Args:
         text: the prompt. With `chat`, "<eot>" separates turns, the user's first; or a list of messages, each with
-            `role` and `content`, see `as_messages`. A last assistant turn is left open.
+            `role` and `content`, see `as_messages`. A last assistant turn is left open, unless an "<eot>" ends it.
         tokenizer: a Hugging Face tokenizer, fast or slow.
         chat: format the turns with the tokenizer's chat template.
         generation_prompt: with `chat`, end with the header of the assistant's turn, where the last turn is the user's.
@@ -68,11 +68,13 @@ def encode_text(
     _check_characters(text)
     if chat:
         turns = text.split("<eot>")
+        if ended := len(turns) > 1 and not turns[-1].strip():
+            turns.pop()
         for number, turn in enumerate(turns, 1):
             if not turn.strip():
                 raise ValueError(f"turn {number} of {len(turns)} is empty: write text on both sides of each <eot>")
         messages = [{"role": ("user", "assistant")[n % 2], "content": turn} for n, turn in enumerate(turns)]
-        return encode_chat(messages, tokenizer, generation_prompt=generation_prompt, leave_open=True)
+        return encode_chat(messages, tokenizer, generation_prompt=generation_prompt, leave_open=not ended)
     plain = text.removeprefix(_prefix(tokenizer))  # a BOS that was typed is the one that the tokenizer adds
     # Not verbose: that a text is longer than the model reads is said, or handled, where the model is.
     ids = list(tokenizer(plain, verbose=False)["input_ids"])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -157,7 +158,8 @@ class FeatureTable:
         scores = tuple(column for column in extra if column.name == "label_score")  # it belongs to the label
         self.columns = (COLUMNS[0], *scores, *COLUMNS[1:], *(column for column in extra if column not in scores))
         self._read, self._kept = read, dict[str, np.ndarray]()
-        self._lowered, self._orders = dict[str, list[str]](), dict[tuple[str, str, bool], np.ndarray]()
+        self._orders = dict[tuple[str, str, bool], np.ndarray]()
+        self._said: tuple[str, np.ndarray | None] = "", None
 
     @classmethod
     def of(cls, ids: Sequence[int], records: Iterable[FeatureStats]) -> FeatureTable:
@@ -195,8 +197,11 @@ class FeatureTable:
 
         What a feature fires on is the next best thing to a label.
         """
-        values = self.raw(name)
-        return np.where(values == "", self.raw("peak_tokens"), values) if name == "label" else values
+        return self._names if name == "label" else self.raw(name)
+
+    @cached_property
+    def _names(self) -> np.ndarray:
+        return np.where(self.raw("label") == "", self.raw("peak_tokens"), self.raw("label"))
 
     def has(self, name: str) -> bool:
         """Whether this is a column of the table."""
@@ -222,11 +227,22 @@ class FeatureTable:
         """The columns, the feature's own number as the first."""
         return (Column("feature", "feature", "its number"), *self.columns)
 
-    def lowered(self, name: str) -> list[str]:
-        """A column of texts in small letters, and with plain spaces, to be searched."""
-        if name not in self._lowered:
-            self._lowered[name] = [str(text).lower().replace("␣", " ") for text in self.raw(name)]
-        return self._lowered[name]
+    def saying(self, phrase: str) -> np.ndarray:
+        """The rows in whose texts a phrase stands, in small letters and with plain spaces."""
+        known, rows = self._said
+        if rows is None or known not in phrase:  # a phrase that goes on is only where it was before
+            rows = np.arange(len(self.ids))
+        texts = self._texts
+        told = np.fromiter((phrase in texts[row] for row in rows.tolist()), bool, len(rows))
+        self._said = phrase, rows[told]
+        return rows[told]
+
+    @cached_property
+    def _texts(self) -> list[str]:
+        """All that is told in words of each feature."""
+        names = ("peak_tokens", "top_logits", *(column.name for column in self.columns if column.kind == "text"))
+        told = zip(*(self.raw(name).tolist() for name in names), strict=True)
+        return ["\uffff".join(texts).lower().replace("␣", " ") for texts in told]
 
     def order(self, query: str = "", sort: str = "feature", descending: bool = False) -> np.ndarray:
         """The rows that a query finds, sorted; what is unknown comes last either way.
@@ -266,10 +282,10 @@ class FeatureTable:
         pages = max(1, math.ceil(len(chosen) / size))
         page = min(page, pages)
         rows = chosen[(page - 1) * size : page * size]
-        features = [
-            {"feature": int(self.ids[row])} | {c.name: _plain(self.column(c.name)[row]) for c in self.columns}
-            for row in rows
-        ]
+        names = [c.name for c in self.columns]
+        values = [map(_plain, self.column(name)[rows].tolist()) for name in names]
+        told = zip(self.ids[rows].tolist(), *values, strict=True)
+        features = [dict(zip(["feature", *names], one, strict=True)) for one in told]
         return {"total": len(chosen), "page": page, "pages": pages, "features": features}
 
     def place(self, feature: Any, query: str, sort: str, descending: bool) -> int:
@@ -286,6 +302,10 @@ class FeatureTable:
 
     def known_columns(self) -> list[Column]:
         """The columns of which something is known."""
+        return self._known
+
+    @cached_property
+    def _known(self) -> list[Column]:
         return [c for c in self.columns if np.any(self.column(c.name) != "" if c.kind == "text" else self._finite(c))]
 
     def cloud(self, query: str = "") -> dict[str, Any]:
@@ -296,36 +316,39 @@ class FeatureTable:
         Returns:
             {x, y: {name, title, low, high, log}, cells: [[column, row, number of all, of those found]]}, or {}.
         """
+        axes, cell_of, n_all = self._grid
+        if not axes:
+            return {}
+        cells = cell_of[self._ordered(query, "feature", False)]
+        n_found = np.bincount(cells[cells >= 0], minlength=math.prod(GRID))
+        filled = np.flatnonzero(n_all)
+        told = np.stack([filled // GRID[1], filled % GRID[1], n_all[filled], n_found[filled]], axis=1)
+        return {"x": axes[0], "y": axes[1], "cells": told.tolist()}
+
+    @cached_property
+    def _grid(self) -> tuple[list[dict[str, Any]], np.ndarray, np.ndarray]:
+        """The axes of the plot, the cell of each feature (-1: none), and the number of features in each cell."""
         by_name = {c.name: c for c in self.known_columns()}
         pairs = (("relative_norm_difference", "decoder_cosine"), ("density", "max_activation"))
-        pair = next((p for p in pairs if by_name.keys() >= set(p)), None)
-        if pair is None:
-            return {}
-        found = np.zeros(len(self.ids), dtype=bool)
-        found[self._ordered(query, "feature", False)] = True
+        pair = next((p for p in pairs if by_name.keys() >= set(p)), ())
         shown = np.logical_and.reduce([self._finite(by_name[name]) for name in pair])
+        if is_log := pair[:1] == ("density",):
+            shown = shown & np.logical_and.reduce([self.column(name) > 0 for name in pair])
+        if not np.any(shown):
+            return [], np.empty(0), np.empty(0)
         axes: list[dict[str, Any]] = []
-        places = []
+        bins = []
         for name, size in zip(pair, GRID, strict=True):
-            values = self.column(name)
-            if is_log := pair[0] == "density":
-                shown = shown & (values > 0)
-            axes.append({"name": name, "title": by_name[name].title, "log": is_log, "size": size})
-            places.append(np.log10(np.where(shown, values, 1)) if is_log else values)
-        cells = np.zeros((2, *GRID), dtype=int)
-        for axis, values in zip(axes, places, strict=True):
-            low, high = (float(f(values[shown], initial=v)) for f, v in ((np.min, np.inf), (np.max, -np.inf)))
-            axis |= {"low": low, "high": high} if low < high else {"low": low - 0.5, "high": low + 0.5}
-        if not shown.any():
-            return {}
-        bins = [
-            np.minimum((size * (v[shown] - a["low"]) / (a["high"] - a["low"])).astype(int), size - 1)
-            for v, a, size in zip(places, axes, GRID, strict=True)
-        ]
-        np.add.at(cells[0], tuple(bins), 1)
-        np.add.at(cells[1], tuple(bins), found[shown].astype(int))
-        filled = [[x, y, *cells[:, x, y].tolist()] for x, y in np.argwhere(cells[0]).tolist()]
-        return {"x": axes[0], "y": axes[1], "cells": filled}
+            values = self.column(name)[shown]
+            values = np.log10(values) if is_log else values
+            low, high = float(values.min()), float(values.max())
+            low, high = (low, high) if low < high else (low - 0.5, low + 0.5)
+            axis = {"name": name, "title": by_name[name].title, "log": is_log, "size": size, "low": low, "high": high}
+            axes.append(axis)
+            bins.append(np.minimum((size * (values - low) / (high - low)).astype(int), size - 1))
+        cell_of = np.full(len(self.ids), -1)
+        cell_of[shown] = bins[0] * GRID[1] + bins[1]
+        return axes, cell_of, np.bincount(cell_of[shown], minlength=math.prod(GRID))
 
     def _finite(self, column: Column) -> np.ndarray:
         return np.isfinite(self.column(column.name))

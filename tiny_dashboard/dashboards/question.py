@@ -34,6 +34,7 @@ class Question:
         token: position of the token whose features are listed; empty lists those of the whole text.
         stored: "feature.place" of the example whose stored activations stand beside the live ones, with ".masked"
             where that is its place with special tokens left out.
+        view: which of an app's views is asked, by name; empty is the first.
     """
 
     text: str = ""
@@ -53,6 +54,7 @@ class Question:
     unsteered: str = ""
     token: str = ""
     stored: str = ""
+    view: str = ""
 
     @classmethod
     def of_link(cls, query: Mapping[str, str]) -> Question:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from tiny_dashboard.core.statistics import FeatureStats
 from tiny_dashboard.core.text import TokenReader
 from tiny_dashboard.dictionaries import Dictionary
-from tiny_dashboard.models.activations import find_hook
+from tiny_dashboard.models.architecture import find_hook
 from tiny_dashboard.models.featurizer import Featurizer
 
 SAID = ("top_logits", "bottom_logits", "decoder_norms", "relative_norm_difference", "decoder_cosine")

@@ -9,9 +9,11 @@ import torch
 from torch import Tensor
 
 from tiny_dashboard.dictionaries import Dictionary
-from tiny_dashboard.models.activations import Hook, find_hook, get_activations, hooked, text_config, unwrap_model
+from tiny_dashboard.models.activations import Place, get_activations
+from tiny_dashboard.models.architecture import Hook, find_hook, hooked, text_config, unwrap_model
 from tiny_dashboard.models.generation import generate
 from tiny_dashboard.models.reading import Reading
+from tiny_dashboard.models.sharing import SharedPasses
 
 
 def check_same_tokens(text: str, tokenizers: Sequence[Any]) -> None:
@@ -111,9 +113,15 @@ class Featurizer:
         self.widths = [_input_width(h.module) if z else None for h in self.hooks]
         for model, found in zip(self.models, self.widths, strict=True):
             _check_width(getattr(dictionary, "d_model", None), found, model.config.model_type, self.hook_point)
+        self.passes: SharedPasses | None = None  # where others read the same models, see `SharedModels.join`
         weight = next(dictionary.parameters(), None) if hasattr(dictionary, "parameters") else None
         self.device = getattr(dictionary if weight is None else weight, "device", "cpu")
         self.dtype = getattr(dictionary if weight is None else weight, "dtype", torch.float32)
+
+    @property
+    def place(self) -> Place:
+        """Layer and hook point that the dictionary reads."""
+        return self.layer, self.hook_point
 
     @property
     def has_decoder(self) -> bool:
@@ -156,15 +164,18 @@ class Featurizer:
             get_activations(model, ids, self.layer, self.hook_point, attention_mask, hook)
             for model, hook in zip(self.models, self.hooks, strict=True)
         ]
+        return self._stacked(found)
+
+    def _stacked(self, found: Sequence[Tensor]) -> Tensor:
         return torch.stack([part.to(self.device, self.dtype) for part in found], dim=-2)
 
     def read(self, ids: Sequence[int]) -> Reading:
-        """Read a text once: one forward pass of each model, whatever is asked of it then.
+        """Read a text once: one forward pass of each model, whatever is asked of it then, and by whom.
 
         Raises:
             ValueError: see `activations`.
         """
-        x = self.activations(ids)
+        x = self.activations(ids) if self.passes is None else self._stacked(self.passes.read(ids, self.place))[0]
         if broken := int((~torch.isfinite(x)).flatten(1).any(1).sum()):
             raise ValueError(self.gives_nan(broken, len(x)))
         return Reading(self, list(ids), x)
@@ -232,7 +243,7 @@ class Featurizer:
                 "instead (clamp=False)"
             )
         writes = dictionary.writes(features)[:, model].float()
-        wanted = torch.tensor(strengths, device=writes.device)
+        wanted = torch.tensor(strengths, dtype=torch.float32, device=writes.device)
 
         def push(hidden: Tensor) -> Tensor:
             change = wanted - dictionary.encode(hidden * scale, features).float() if clamp else wanted

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tiny_dashboard.models.activations import check_ids, input_device, text_config
+from tiny_dashboard.models.activations import check_ids
+from tiny_dashboard.models.architecture import input_device, text_config
 
 
 def generate(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,7 +10,7 @@ from tiny_dashboard.dictionaries import load_dictionary
 from tiny_dashboard.dictionaries.checkpoint import parse_hook
 from tiny_dashboard.dictionaries.live import from_object
 from tiny_dashboard.hub import load_config, load_model, load_tokenizer, resolve_device
-from tiny_dashboard.models.activations import HOOK_POINTS, unwrap_model
+from tiny_dashboard.models.architecture import HOOK_POINTS, unwrap_model
 from tiny_dashboard.models.featurizer import Featurizer, check_fit
 
 
@@ -82,6 +82,7 @@ def load_featurizer(
     device: Any = "auto",
     dtype: Any = "auto",
     dictionary_device: Any = None,
+    load: Callable[[Any, Any, Any], Any] = load_model,
     **where: Any,
 ) -> Featurizer:
     """Models and dictionary, ready to read texts; each may be an object or a name.
@@ -90,6 +91,7 @@ def load_featurizer(
         dictionary, models: as for `load_fitting`, to which `where` goes; one model, or base and chat.
         tokenizer: a tokenizer, its Hub id or folder; None takes that of the last model.
         device, dtype: of what is named; dtype "auto" is that of the checkpoint.
+        load: what loads a model that is named: `(name, dtype, device)`, as `hub.load_model` and `SharedModels.load`.
         dictionary_device: where the dictionary computes; None: `device` for one that is named, else where it is.
     """
     fitted = load_fitting(dictionary, models, device=dictionary_device or device, **where)
@@ -98,6 +100,6 @@ def load_featurizer(
         tokenizer = models[-1]
     if isinstance(tokenizer, (str, Path)):
         tokenizer = load_tokenizer(tokenizer)
-    loaded = [load_model(model, dtype, place) if isinstance(model, (str, Path)) else model for model in models]
+    loaded = [load(model, dtype, place) if isinstance(model, (str, Path)) else model for model in models]
     moved = fitted.dictionary if dictionary_device is None else fitted.dictionary.to(dictionary_device)
     return Featurizer(loaded, moved, tokenizer, fitted.layer, fitted.hook_point)

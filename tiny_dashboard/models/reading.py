@@ -115,6 +115,13 @@ class Reading:
             order.tolist(), best[order].tolist(), where[order].tolist(), torch.cat(per_features), torch.cat(per_values)
         )
 
+    def at(self, token: int, k: int = 5) -> tuple[list[int], list[float]]:
+        """The features that fire most at one token, and how much; only this token is encoded, of every feature."""
+        codes = self._encode(self.x[token : token + 1])[0].float()
+        values, features = codes.topk(min(k, len(codes)))
+        fires = values > 0
+        return features[fires].tolist(), values[fires].tolist()
+
     def _check(self, features: Sequence[int]) -> None:
         if isinstance(self.featurizer.dictionary, Dictionary):
             self.featurizer.dictionary.check_features(features)

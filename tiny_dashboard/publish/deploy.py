@@ -13,13 +13,13 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from html import escape
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from tiny_dashboard.config import DashboardConfig
-from tiny_dashboard.dashboards.offline import OfflineDashboard
 from tiny_dashboard.hub import errors_in_words, is_passing, parse_name
-from tiny_dashboard.publish.site import export_site
+from tiny_dashboard.publish.site import SiteView, export_views
 
 MAX_BYTES = 1_000_000_000  # what a Space's repository may hold
 ATTEMPTS = 5
@@ -87,14 +87,12 @@ def deploy(
     if parse_name(space) != (space, "", None):
         raise ValueError(f"{space!r} is no name of a Space; write owner/name")
     api = HfApi(token=token)
-    settings = DashboardConfig.demo() if config is None else DashboardConfig.read(config)
-    offline, found = check(settings, static=static)
-    say(f"checked: {found}")
+    settings = DashboardConfig.demo(here_first=False) if config is None else DashboardConfig.read(config)
+    shown = _check_all(settings, static, say)
     with tempfile.TemporaryDirectory() as made:
         files: Files
-        if static and offline is not None:
-            about: Any = {"title": settings.title, "description": settings.description}
-            files = _under(export_site(offline, Path(made) / "site", start=settings.feature, **about), "")
+        if static:
+            files = _under(export_views(shown, Path(made) / "site", title=settings.title), "")
         else:
             files = app_files(config, settings)
         there = _files_there(api, space)
@@ -110,8 +108,22 @@ def deploy(
     return _deployed(space, url, static)
 
 
-def check(settings: DashboardConfig, *, static: bool) -> tuple[OfflineDashboard | None, str]:
-    """Look at all that a config names, as the Space will; returns the examples, and what was found in words.
+def _check_all(settings: DashboardConfig, static: bool, say: Callable[[str], None]) -> list[SiteView]:
+    """Check each view, and say what was found; an error names its view."""
+    shown = []
+    for view in settings.views:
+        where = f"view {view.name!r}: " if view.name else ""
+        try:
+            offline, found = check(view, static=static)
+        except (ValueError, OSError) as error:
+            raise type(error)(f"{where}{error}") from error
+        say(f"checked: {where}{found}")
+        shown.append(SiteView(offline, view.name, view.description, view.feature))
+    return shown
+
+
+def check(settings: DashboardConfig, *, static: bool) -> tuple[Any, str]:
+    """Look at all that a view names, as the Space will; returns the examples, and what was found in words.
 
     Raises:
         ValueError, FileNotFoundError, PermissionError, ConnectionError: what does not hold together or is not there.
@@ -149,7 +161,8 @@ def app_files(config: str | Path | None, settings: DashboardConfig) -> Files:
         return files
     config = Path(config).expanduser().resolve()
     files["dashboard.toml"] = config
-    for name in (settings.examples, settings.dictionary, settings.tokenizer, *settings.models):
+    named = [(view.examples, view.dictionary, view.tokenizer, *view.models) for view in settings.views]
+    for name in dict.fromkeys(chain.from_iterable(named)):
         path = Path(str(name)) if name else None
         if path is None or not path.exists():
             continue
@@ -206,16 +219,18 @@ def _readme(api: Any, space: str, settings: DashboardConfig, there: Mapping[str,
         ours["short_description"] = settings.description[:60]
     if settings.label_authors and not static:
         ours["hf_oauth"] = True  # so that they can sign in
-    datasets = [name for name in [settings.examples] if _on_hub(name)]
-    models = [name for name in settings.models if _on_hub(name)]
-    ours |= {"datasets": ["/".join(str(name).split("@")[0].split("/")[:2]) for name in datasets]}
+    views = settings.views
+    datasets = [view.examples for view in views if _on_hub(view.examples)]
+    models = list(dict.fromkeys(name for view in views for name in view.models if _on_hub(name)))
+    ours |= {"datasets": list(dict.fromkeys("/".join(str(name).split("@")[0].split("/")[:2]) for name in datasets))}
     if static:
         for name in ("sdk_version", "python_version", "suggested_hardware"):
             ours.pop(name, None)
         ours |= {"sdk": "static", "app_file": "index.html"}
     else:
-        dictionary = [settings.dictionary] if _on_hub(settings.dictionary) else []
-        ours |= {"models": [*models, *("/".join(str(name).split("/")[:2]) for name in dictionary)]}
+        dictionaries = [view.dictionary for view in views if _on_hub(view.dictionary)]
+        named = [*models, *("/".join(str(name).split("/")[:2]) for name in dictionaries)]
+        ours |= {"models": list(dict.fromkeys(named))}
         if models:
             ours["suggested_hardware"] = "zero-a10g"
         ours["preload_from_hub"] = [line for name in models if (line := _preload(api, name))]

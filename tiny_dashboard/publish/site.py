@@ -16,7 +16,7 @@ import sys
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tiny_dashboard.core.card import no_examples
 from tiny_dashboard.core.examples import check_feature
@@ -30,13 +30,14 @@ GROUP_FEATURES, GROUP_BYTES = 16, 2_000_000  # a data file ends after so many fe
 
 Entry = tuple[str, str, str, str]  # card, examples, a note in words, and its kind: "empty" or "error"
 
-_BODY = """<div class="td td-head"><h1>{title}</h1><p>{facts}</p></div>
+_BODY = """<div class="td td-head"><h1>{title}</h1>{picker}<p>{facts}</p></div>
 <div class="td-beside"><aside class="td-side" id="td-table"></aside><main class="td-main">
 <div class="td td-site"><button id="td-previous" title="feature before (p)" aria-label="feature before">‹</button>
 <input id="td-feature" aria-label="Feature" inputmode="numeric" autocomplete="off">
 <button id="td-next" title="next feature (n)" aria-label="next feature">›</button>
 <button id="td-random" title="any feature (r)">random</button>
 <button id="td-star">☆</button>
+<input id="td-with" aria-label="Compare with feature" placeholder="compare with" inputmode="numeric" autocomplete="off">
 <button id="td-list-button" title="show or hide the list (t)">list</button></div>
 <div id="td-view"></div></main></div>
 <noscript>This page reads its features with a script: allow scripts to see them.</noscript>"""
@@ -70,35 +71,85 @@ def export_site(
         ValueError: no feature at all can be read.
         ConnectionError: the examples lie on the Hub, and it does not answer.
     """
+    view = SiteView(dashboard, "", description, start)
+    return export_views([view], folder, features, title=title, progress=progress)
+
+
+class SiteView(NamedTuple):
+    """One view of a site: its examples, its name in the picker, the line under the heading, and what it shows first."""
+
+    dashboard: OfflineDashboard
+    name: str = ""
+    description: str = ""
+    start: int | None = None
+
+
+def export_views(
+    views: Sequence[SiteView],
+    folder: str | Path,
+    features: Iterable[int] | None = None,
+    *,
+    title: str = "tiny-dashboard",
+    progress: bool = False,
+) -> Path:
+    """Write a site of several views, each in a folder of its own; as `export_site` otherwise.
+
+    Args:
+        views: the first stands in `folder` itself, the others in view-2, view-3, …
+        folder, features, title, progress: as there.
+    """
+    folder = Path(folder).expanduser().absolute()
+    with whole_folder(folder) as partial:
+        for place, view in enumerate(views):
+            names = [_link(place, other, one.name) for other, one in enumerate(views)]
+            picker = f'<select id="td-views" aria-label="View">{"".join(names)}</select>' if len(views) > 1 else ""
+            inside = partial / _inside(place)
+            inside.mkdir(exist_ok=True)
+            _write_view(view, inside, features, title, picker, progress)
+    return folder
+
+
+def _inside(place: int) -> str:
+    """The folder of a view."""
+    return f"view-{place + 1}" if place else "."
+
+
+def _link(at: int, to: int, name: str) -> str:
+    """A view in the picker of another."""
+    link = f"{'../' if at else ''}{_inside(to)}/index.html"
+    return f'<option value="{link}"{" selected" if at == to else ""}>{plain_text(name)}</option>'
+
+
+def _write_view(
+    view: SiteView, folder: Path, features: Iterable[int] | None, title: str, picker: str, progress: bool
+) -> None:
     from tqdm import tqdm
 
+    dashboard, _, description, start = view
     source = dashboard.max_activation_examples
     wanted = dashboard.features if features is None else sorted({check_feature(f, source) for f in features})
     if start is not None:
         check_feature(start, dict.fromkeys(wanted, ()))
-    folder = Path(folder).expanduser().absolute()
     broken: dict[int, Exception] = {}
-    with whole_folder(folder) as partial:
-        (partial / "data").mkdir()
-        starts = [0]
-        entries = (_entry(dashboard, f, broken) for f in tqdm(wanted, unit=" features", disable=not progress))
-        for number, group in enumerate(_groups(entries)):
-            _write(partial / "data" / f"{number:05d}.js", f"{number:05d}", group)
-            starts.append(starts[-1] + len(group))
-        index = _index(dashboard, wanted) | {"starts": starts[:-1], "title": title}
-        index["start"] = start if start is not None or not wanted else wanted[0]
-        _write(partial / "data" / "index.js", "index", index)
-        facts = " · ".join(filter(None, [description, dashboard.about]))
-        body = _BODY.format(title=plain_text(title), facts=plain_text(facts))
-        script = f"{assets()['js']}\n{instrument()}\n{read_static('site.js')}"
-        html = page(body, title=title, css=assets()["css"], js=script, script_sources="'self'")
-        (partial / "index.html").write_text(html, encoding="utf-8")
-        if broken and len(broken) == len(wanted):
-            raise next(iter(broken.values()))
+    (folder / "data").mkdir()
+    starts = [0]
+    entries = (_entry(dashboard, f, broken) for f in tqdm(wanted, unit=" features", disable=not progress))
+    for number, group in enumerate(_groups(entries)):
+        _write(folder / "data" / f"{number:05d}.js", f"{number:05d}", group)
+        starts.append(starts[-1] + len(group))
+    index = _index(dashboard, wanted) | {"starts": starts[:-1], "title": title}
+    index["start"] = start if start is not None or not wanted else wanted[0]
+    _write(folder / "data" / "index.js", "index", index)
+    facts = " · ".join(filter(None, [description, dashboard.about]))
+    body = _BODY.format(title=plain_text(title), picker=picker, facts=plain_text(facts))
+    script = f"{assets()['js']}\n{instrument()}\n{read_static('site.js')}"
+    html = page(body, title=title, css=assets()["css"], js=script, script_sources="'self'")
+    (folder / "index.html").write_text(html, encoding="utf-8")
+    if broken and len(broken) == len(wanted):
+        raise next(iter(broken.values()))
     if broken:
         first = next(iter(broken))
         print(f"{len(broken)} features cannot be read, {first} is the first; the site says so", file=sys.stderr)
-    return folder
 
 
 def _entry(dashboard: OfflineDashboard, feature: int, broken: dict[int, Exception]) -> Entry:

@@ -38,12 +38,14 @@ def page(body: str, *, title: str = "", css: str = "", js: str = "", script_sour
     policy = (
         f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{trusted}' {script_sources}"
     )
+    icon = b64encode((Path(__file__).parent / "icon.svg").read_bytes()).decode()
     # The body's own style stands on the tag, so that a page shown inside a notebook leaves the notebook alone.
     look = "margin:0 auto;max-width:110rem;padding:1.5rem;font:15px/1.5 system-ui,sans-serif"
     return Html(
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
         '<meta name="color-scheme" content="light dark">'
-        f'<meta http-equiv="Content-Security-Policy" content="{policy}"><title>{plain_text(title)}</title>'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
+        f'<link rel="icon" href="data:image/svg+xml;base64,{icon}"><title>{plain_text(title)}</title>'
         f'<style>{css}</style></head><body style="{look}">{body}<script>{script}</script></body></html>'
     )

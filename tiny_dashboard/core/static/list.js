@@ -1,8 +1,8 @@
 /* The list of features beside the detail, its plot, and the keys: for the app and the static site alike.
 
    tinyDashboardList(host, ask, open) fills `host`. `ask.find(request)` and `ask.cloud(request)` answer, as promises,
-   what `FeatureTable.find` and `.cloud` answer (or {error}); a request is {query, sort, descending, page, size,
-   feature}, and find adds {columns, place: of `feature` among the rows, or -1}. `open(feature)` shows one. */
+   what `FeatureTable.find` and `.cloud` answer (or {error}); a request is {view, query, sort, descending, page,
+   size, feature}, and find adds {columns, place: of `feature` among the rows, or -1}. `open(feature)` shows one. */
 function tinyDashboardList(host, ask, open) {
   const SIZE = 50, SHORT = { relative_norm_difference: "norm", decoder_cosine: "cosine", max_activation: "max" };
   const make = (tag, attributes = {}, ...children) => {
@@ -27,7 +27,7 @@ function tinyDashboardList(host, ask, open) {
   const scroll = make("div", { class: "td-scroll", tabindex: "0", role: "region", "aria-label": "Features" }, table);
   host.replaceChildren(make("div", { class: "td td-table" }, search, presets, said, plot, make("div", { class: "td-bar" }, count), scroll));
 
-  let state = { query: "", sort: "feature", descending: false }, current = null, place = -1, total = 0, columns = [];
+  let state = { view: new URLSearchParams(location.search).get("view") ?? "", query: "", sort: "feature", descending: false }, current = null, place = -1, total = 0, columns = [];
   let pages = new Map(), turn = 0, height = 28, drawn = "", cloud = {};
 
   const fetchPage = async (page) => {
@@ -118,7 +118,7 @@ function tinyDashboardList(host, ask, open) {
     const here = svgNode("path", { class: "td-here" }), brush = svgNode("rect", { class: "td-brush" });
     svg.append(brush, here);
     const ends = (axis, part) => typed(axis, real(axis, part));
-    plot.replaceChildren(svg, make("small", { class: "td-ends" }, make("span", {}, `${ends(x, 0)} `), make("span", {}, `${x.title}${x.log ? ", log scale" : ""} `), make("span", {}, `${ends(x, 1)}`)),
+    plot.replaceChildren(svg, make("div", { class: "td-ends" }, make("span", {}, `${ends(x, 0)} `), make("span", {}, `${x.title}${x.log ? ", log scale" : ""} `), make("span", {}, `${ends(x, 1)}`)),
       make("small", { class: "td-up" }, `${y.title} ${ends(y, 0)} to ${ends(y, 1)}`));
     let from = null;
     const at = (event) => {
@@ -156,8 +156,8 @@ function tinyDashboardList(host, ask, open) {
   };
 
   /* --- filters in a click --- */
-  const starKey = `tiny-dashboard stars ${location.pathname}`;
-  const stars = () => { try { return JSON.parse(localStorage.getItem(starKey)) || []; } catch { return []; } };
+  const starKey = () => `tiny-dashboard stars ${location.pathname} ${state.view}`.trim();
+  const stars = () => { try { return JSON.parse(localStorage.getItem(starKey())) || []; } catch { return []; } };
   const preset = (title, name, terms, says) => {
     const on = terms.split(" ").every((term) => search.value.split(/\s+/).includes(term));
     const button = make("button", { type: "button", "aria-pressed": on, title: says }, title);
@@ -195,11 +195,7 @@ function tinyDashboardList(host, ask, open) {
       drawPresets();
       if (keep !== "scroll") scroll.scrollTop = keep && place > 5 ? (place - 3) * height : 0;
       await draw();
-      const found = await ask.cloud({ query: state.query });
-      if (mine !== turn || found.error) return;
-      cloud = found;
-      await rowAt(Math.max(0, place));
-      drawCloud();
+      loadCloud(mine);
     } catch (error) {
       if (mine !== turn) return;
       said.textContent = error.message;
@@ -207,17 +203,28 @@ function tinyDashboardList(host, ask, open) {
       search.setAttribute("aria-invalid", "true");
     }
   };
+  const loadCloud = async (mine) => {
+    const found = await ask.cloud({ view: state.view, query: state.query }).catch((error) => ({ error }));
+    if (mine !== turn || found.error) return;
+    cloud = found;
+    await rowAt(Math.max(0, place)).catch(() => null);
+    drawCloud();
+  };
   const filter = (query) => {
     search.value = query;
     if (query.trim() === state.query) return drawCloud();
     state = { ...state, query: query.trim() };
-    load();
+    return load();
   };
-  let timer;
-  search.addEventListener("input", () => { clearTimeout(timer); timer = setTimeout(() => filter(search.value), 90); });
+  let asking = false; // a key asks at once, or else when what was asked before it is answered
+  search.addEventListener("input", async () => {
+    if (asking) return;
+    asking = true;
+    while (search.value.trim() !== state.query) await filter(search.value);
+    asking = false;
+  });
   search.addEventListener("keydown", (event) => {
     if (event.key === "Enter") {
-      clearTimeout(timer);
       filter(search.value);
       if (/^\d+$/.test(search.value.trim())) open(search.value.trim());
     } else if (event.key === "Escape") {
@@ -264,9 +271,18 @@ function tinyDashboardList(host, ask, open) {
     step, filter,
     focus: () => search.focus(),
     reload: () => load("scroll"), // what is told of the features is another
-    /* The feature that is shown now, however it came about. */
-    current: async (feature) => {
+    /* The feature that is shown now, however it came about; and the view that it is of. */
+    current: async (feature, view = state.view) => {
       feature = Number(feature);
+      if (view !== state.view) {
+        state = { ...state, view };
+        current = feature;
+        place = -1;
+        drawStar();
+        await load(true);
+        scroll.scrollTop = Math.max(0, (place - 3) * height);
+        return draw();
+      }
       if (feature === current) return;
       current = feature;
       drawStar();
@@ -286,7 +302,7 @@ function tinyDashboardList(host, ask, open) {
     },
     star: (feature) => {
       const kept = stars(), next = kept.includes(feature) ? kept.filter((f) => f !== feature) : [...kept, feature];
-      try { localStorage.setItem(starKey, JSON.stringify(next)); } catch { /* a frame without storage */ }
+      try { localStorage.setItem(starKey(), JSON.stringify(next)); } catch { /* a frame without storage */ }
       drawPresets();
       drawStar();
     },

@@ -87,7 +87,9 @@ function tinyDashboardOnline(place, buttons) {
   const name = () => {
     for (const [letter, [id, says]] of Object.entries(buttons)) {
       const named = document.getElementById(id);
-      if (named && !named.title) named.title = `${says} (${letter})`;
+      if (!named || named.title) continue;
+      named.title = `${says} (${letter})`;
+      if (!/\w/.test(named.textContent)) named.setAttribute("aria-label", says); // a glyph is no name
     }
     const button = part("analyze");
     if (button && !button.querySelector("kbd")) button.append(Object.assign(document.createElement("kbd"), { textContent: key }));

@@ -37,11 +37,10 @@
 
   let index, place = new Map(), turn = 0, list;
 
-  const show = async (text, step = true) => {
-    const mine = ++turn, view = at("td-view"), asked = String(text).trim().slice(0, 40), feature = Number(asked || NaN);
-    at("td-feature").value = asked;
-    let content;
+  /* A feature's card and its examples, as HTML; or what is wrong in their place. */
+  const read = async (asked) => {
     try {
+      const feature = Number(asked || NaN);
       if (!Number.isInteger(feature) || feature < 0) throw new Error(`feature is '${asked}'; give a whole number`);
       const n = place.get(feature);
       if (n === undefined) {
@@ -49,20 +48,29 @@
         throw new Error(`feature ${feature} has no examples here; of the ${index.feature.length} features that have, the nearest are ${near.join(", ")}`);
       }
       const group = index.starts.findLastIndex((start) => start <= n);
-      const slow = setTimeout(() => { if (mine === turn) view.replaceChildren(note("loading …", "loading")); }, 300);
-      try { content = (await load(String(group).padStart(5, "0")))[n - index.starts[group]]; } finally { clearTimeout(slow); }
+      const [card, examples, said, kind] = (await load(String(group).padStart(5, "0")))[n - index.starts[group]];
+      return [card, examples + (said ? note(said, kind).outerHTML : "")];
     } catch (error) {
-      content = ["", "", error.message, "error"];
+      return ["", note(error.message, "error").outerHTML];
     }
+  };
+  const show = async (text, step = true, compared = at("td-with").value) => {
+    const mine = ++turn, view = at("td-view"), [asked, other] = [text, compared].map((typed) => String(typed).trim().slice(0, 40));
+    at("td-feature").value = asked;
+    at("td-with").value = other;
+    const slow = setTimeout(() => { if (mine === turn) view.replaceChildren(note("loading …", "loading")); }, 300);
+    const [[card, examples], second] = await Promise.all([read(asked), other && read(other)]);
+    clearTimeout(slow);
     if (mine !== turn) return; // a newer request is on its way
-    const [card, examples, said, kind] = content;
-    view.innerHTML = card + examples; // escaped by highlight.py; a script element in it does not run
-    if (said) view.append(note(said, kind));
+    // Escaped by highlight.py and `note`; a script element in it does not run.
+    view.innerHTML = !second ? card + examples : `<div class="td-compare"><div>${card}</div><div id="td-other-card">${second[0]}</div><div>${examples}</div><div id="td-other-examples">${second[1]}</div></div>`;
     refresh();
     document.title = `${asked} · ${index.title}`;
     list.current(asked);
     const url = new URL(location);
     url.searchParams.set("feature", asked);
+    if (other) url.searchParams.set("with", other);
+    else url.searchParams.delete("with");
     try { if (url.href !== location.href) history[step ? "pushState" : "replaceState"](null, "", url); } catch { /* a sandboxed frame */ }
     // A Space lives in a frame of the Hub's page, whose address is the one that people copy.
     if (parent !== window) parent.postMessage({ queryString: url.searchParams.toString() }, "https://huggingface.co");
@@ -156,11 +164,17 @@
     index.feature.forEach((feature, n) => place.set(feature, n));
     for (const [id, call] of Object.entries(press)) at(id).onclick = call;
     at("td-feature").onchange = (event) => show(event.target.value);
+    at("td-with").onchange = () => show(at("td-feature").value);
     list = at("td-table").tinyList = tinyDashboardList(at("td-table"), { find, cloud }, show);
+    const views = at("td-views"); // to the same feature of another
+    if (views) views.onchange = () => { location.href = `${views.value}?feature=${encodeURIComponent(at("td-feature").value)}`; };
     tinyDashboardKeys(document, buttons);
-    const linked = () => new URL(location).searchParams.get("feature") ?? index.start;
-    addEventListener("popstate", () => show(linked(), false));
-    show(linked(), false);
+    const linked = () => {
+      const { searchParams } = new URL(location);
+      show(searchParams.get("feature") ?? index.start, false, searchParams.get("with") ?? "");
+    };
+    addEventListener("popstate", linked);
+    linked();
   };
   load("index").then(start, (error) => at("td-view").replaceChildren(note(error.message, "error")));
 })();
