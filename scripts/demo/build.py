@@ -21,9 +21,10 @@ import shutil
 import subprocess
 import sysconfig
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from pydoc_data.topics import topics
+from typing import Any
 
 import numpy as np
 import torch
@@ -435,16 +436,23 @@ def keep_memory() -> None:
             libc.mallopt(option, value)
 
 
-def main() -> None:
-    """Run the stages whose results are missing, and those that are named."""
-    parser = folders(argparse.ArgumentParser(description="Make the embedded demo."))
-    parser.add_argument("--stage", action="append", default=[], choices=STAGES, help="run this one, though it is there")
+def run_stages(stages: Mapping[str, tuple[Callable[[Path, Path], Any], str]], description: str, **usual: Path) -> None:
+    """The command line of a build: run the stages whose results are missing, and those that are named.
+
+    Args:
+        stages: by name, what to call with the work and the output folder, and the result that it leaves.
+        description: of the command.
+        usual: `out` and `work` where they are not those of `folders`.
+    """
+    parser = folders(argparse.ArgumentParser(description=description))
+    parser.set_defaults(**usual)
+    parser.add_argument("--stage", action="append", default=[], choices=stages, help="run this one, though it is there")
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(2)
     keep_memory()
     times = args.work / "times.json"
-    for name, (build, result) in STAGES.items():
+    for name, (build, result) in stages.items():
         if name in args.stage or (not args.stage and not Path(result.format(work=args.work, out=args.out)).exists()):
             wall, cpu = time.time(), time.process_time()
             build(args.work, args.out)
@@ -454,4 +462,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_stages(STAGES, "Make the embedded demo.")

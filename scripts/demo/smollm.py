@@ -8,13 +8,11 @@ with --stage to run it again.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +23,7 @@ import torch
 from tqdm import tqdm
 
 from scripts.demo import prose, smollm_chats, train_sae
-from scripts.demo.build import folders, keep_memory
+from scripts.demo.build import run_stages
 from tiny_dashboard.core.prompts import encode_chat
 from tiny_dashboard.demo import FOLDER
 from tiny_dashboard.models.reading import outliers
@@ -192,24 +190,5 @@ STAGES: dict[str, tuple[Callable[[Path, Path], None], str]] = {
 }
 
 
-def main() -> None:
-    """Run the stages whose results are missing, and those that are named."""
-    parser = folders(argparse.ArgumentParser(description="Make the demo's view on a real model."))
-    parser.set_defaults(out=OUT, work=Path("smollm-work"))
-    parser.add_argument("--stage", action="append", default=[], choices=STAGES, help="run this one, though it is there")
-    args = parser.parse_args()
-    args.work.mkdir(parents=True, exist_ok=True)
-    torch.set_num_threads(2)
-    keep_memory()
-    times = args.work / "times.json"
-    for name, (build, result) in STAGES.items():
-        if name in args.stage or (not args.stage and not Path(result.format(work=args.work, out=args.out)).exists()):
-            start = time.time()
-            build(args.work, args.out)
-            took = {name: round(time.time() - start)}
-            times.write_text(json.dumps((json.loads(times.read_text()) if times.exists() else {}) | took))
-            print(name, took[name], "s", flush=True)
-
-
 if __name__ == "__main__":
-    main()
+    run_stages(STAGES, "Make the demo's view on a real model.", out=OUT, work=Path("smollm-work"))

@@ -105,7 +105,7 @@ def measure(work: Path, out: Path) -> dict[str, Any]:
         "steps": smollm.STEPS,
         "batch": train_sae.BATCH,
         "corpus": json.loads((work / "counts.json").read_text()),
-        "times_s": json.loads((work / "times.json").read_text()),
+        "times_s": {name: took["wall_s"] for name, took in json.loads((work / "times.json").read_text()).items()},
         "held_out": fit(sae, np.load(work / "valid.npy")),
         "trained_on": fit(sae, np.load(work / "train.npy", mmap_mode="r")[:40_000]),
         "loss": spliced_losses(sae, work),

@@ -254,18 +254,13 @@ class Navigation:
         for button, by in ((header.previous, -1), (header.following, 1)):
             moved = button.click(beside(by), header.picker, header.picker, **quick)
             moves.append(moved.then(show, inputs, outputs, **quick))
-        if on is None:
-            for move in moves:
-                self._then(move)
-            return
+        for move in moves:
+            if off is not None:
+                off.then_url(move)
+            if on is not None:
+                self._follow_view(move, on)
 
-        def reread(values: Mapping[Any, Any], shown: bool) -> Shown:
-            seen = Seen.of(values[on.state])
-            return on.placed(on.see.switch(on.question(values), seen) if shown else {})
-
-        self._follow_view(moves, on, reread)
-
-    def _follow_view(self, moves: list[Any], on: OnlineTab, reread: Callable[..., Shown]) -> None:
+    def _follow_view(self, move: Any, on: OnlineTab) -> None:
         """Where the online tab is looked at, it reads its text in the new view."""
         search = gr.Textbox(visible="hidden")
         known = {on.state, search, *on.controls.values()}
@@ -275,14 +270,12 @@ class Navigation:
                 yield from on.ready(view)
 
         def again(values: Mapping[Any, Any]) -> Shown:
-            return reread(values, _query(values[search]).get("tab") == "online")
+            seen = _query(values[search]).get("tab") == "online"
+            return on.placed(on.see.switch(on.question(values), Seen.of(values[on.state])) if seen else {})
 
-        for move in moves:
-            if self.off is not None:
-                self.off.then_url(move)
-            told = move.then(None, None, search, js=_SEARCH, api_visibility="private")
-            told.then(ready, [self.header.picker, search], on.readied, concurrency_limit=8, **PRIVATE)
-            on.then_said(told.then(again, known, on.outputs, **on.model | {"show_progress": "hidden"}))
+        told = move.then(None, None, search, js=_SEARCH, api_visibility="private")
+        told.then(ready, [self.header.picker, search], on.readied, concurrency_limit=8, **PRIVATE)
+        on.then_said(told.then(again, known, on.outputs, **on.model | {"show_progress": "hidden"}))
 
 
 def _query(search: str) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import wait
+from itertools import zip_longest
 from typing import Any
 
 from tiny_dashboard.app.loading import Loading, Memory
@@ -118,12 +119,13 @@ def pair(given: Any) -> tuple[Any, Any]:
     """
     found: dict[str, Any] = {"offline": None, "online": None}
     parts: Sequence[Any] = given if isinstance(given, (tuple, list)) else [given]
-    for place, part in zip(found, [*parts, None], strict=False):
-        kinds = {OfflineDashboard: "offline", OnlineDashboard: "online"}
-        named = next((kind for cls, kind in kinds.items() if isinstance(part, cls)), None)
+    for place, part in zip_longest(found, parts):
         if part is None:
             continue
-        if named is None and not (isinstance(part, Loading) or callable(part)):
+        if isinstance(part, OfflineDashboard | OnlineDashboard):
+            found["offline" if isinstance(part, OfflineDashboard) else "online"] = part
+        elif place is not None and (isinstance(part, Loading) or callable(part)):
+            found[place] = part
+        else:
             raise TypeError(f"a view is an offline and an online dashboard, of which one may be None, not {part!r:.80}")
-        found[named or place] = part
     return found["offline"], found["online"]
