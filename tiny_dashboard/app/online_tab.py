@@ -66,10 +66,10 @@ class OnlineTab:
         with gr.Row(elem_classes="td-toolbar", elem_id="td-run"):
             button: dict[str, Any] = {"min_width": 120, "scale": 0}
             self.run = gr.Button("Analyze", variant="primary", elem_id="td-analyze", **button)
-            # In a place of its own: a button whose event is under way has no text.
+            # One place for both, which `ready` shows or not: a button that an event under way may change has no text.
             with gr.Column(min_width=120, scale=0) as self.generating:
                 self.generate_button = gr.Button("Generate", elem_id="td-generate", **button)
-            self.stop = gr.Button("Stop", elem_id="td-stop", **button)
+                self.stop = gr.Button("Stop", elem_id="td-stop", **button)
             self.controls["chat"] = gr.Checkbox(label="chat formatting", container=False, min_width=140, scale=0)
         with gr.Row(elem_classes="td-pair"):
             self.view = token_view(elem_id="td-analysis", min_height=160)
