@@ -47,6 +47,14 @@ labels = "{folder}/pair.jsonl"
 [[view.start]]
 title = "a fox"
 text = "{TEXT}"
+[[view.start]]
+title = "feature three"
+feature = 3
+[[view.start]]
+title = "steered"
+text = "{TEXT}"
+steer = "1"
+strength = 2
 
 [[view]]
 name = "{NAMES[1]}"
@@ -235,6 +243,21 @@ def test_the_same_text_in_another_view_and_across(browser, url):
     expect(page.locator(f"{ANALYSIS} .td-legend")).to_contain_text(f"feature {feature}")
     page.get_by_role("tab", name="Offline").click()
     expect(page.locator(".td-head")).not_to_contain_text("with no examples")
+    visit.check_and_close()
+
+
+def test_starting_points(browser, url):
+    visit = Visits(browser, url)
+    page = visit(wait="#td-examples .td-x")
+    page.get_by_role("button", name="steered", exact=True).click()
+    expect(page.get_by_role("tab", name="Online")).to_have_attribute("aria-selected", "true")
+    wait_for_query(page, steer="1", strength="2.0", text=TEXT)
+    expect(page.locator("#td-unsteered .td-p")).to_be_visible()
+    expect(page.locator(f"{ANALYSIS} .td-answer").first).to_be_visible()
+    expect(page.locator(".td-says")).to_have_count(0)  # nothing is out of date
+    page.get_by_role("button", name="feature three").click()
+    expect(page.get_by_role("tab", name="Offline")).to_have_attribute("aria-selected", "true")
+    expect(feature_box(page)).to_have_value("3")
     visit.check_and_close()
 
 

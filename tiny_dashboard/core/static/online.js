@@ -24,7 +24,8 @@ function tinyDashboardOnline(place, buttons) {
     if (!view) return;
     const differs = (name, value) => input(name) && String(input(name).value) !== String(value);
     const text = of?.text && differs("text", of.text);
-    const steering = said.steered && (differs("steer", of.steer) || differs("strength", of.strength) || part("clamp")?.querySelector("input").checked !== of.clamp);
+    const clamp = part("clamp")?.querySelector("input"); // no field is there while its accordion was never opened
+    const steering = said.steered && (differs("steer", of.steer) || differs("strength", of.strength) || (clamp && clamp.checked !== of.clamp));
     const says = text ? `changed: ${key} reads it` : steering ? "steering changed: Generate answers anew" : "";
     const pair = view.closest(".td-pair");
     pair.classList.toggle("td-stale", !!says);
