@@ -18,8 +18,9 @@ begun = time.perf_counter()
 from tiny_dashboard import launch
 app = launch(sys.argv[1], prevent_thread_lock=True, quiet=True)
 took = time.perf_counter() - begun
-print(json.dumps([took, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, "torch" in sys.modules]))
+memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 app.close()
+print(json.dumps([took, memory, "torch" in sys.modules]))
 """
 
 

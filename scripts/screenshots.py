@@ -1,4 +1,7 @@
-"""Take the screenshots of the README from the running demo: `python scripts/screenshots.py [FOLDER]`."""
+"""Take the screenshots of the README from the running demo: `python scripts/screenshots.py [FOLDER]`.
+
+They are of the view on a real model, which must have been downloaded from the Hub before.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +9,14 @@ import os
 import shutil
 import sys
 from pathlib import Path
+from urllib.parse import quote
 
 from playwright.sync_api import sync_playwright
 
 from tiny_dashboard import launch
 
-TEXT = "def read_lines(path):\n    with open(path, encoding='utf-8') as file:\n        return file.readlines()"
-FEATURE = "378"
+TEXT = "Wash your hands before you cook: soap removes bacteria, and it breaks up the shell of many viruses."
+FEATURE = "3876"  # bacteria and microorganisms
 
 
 def main(folder: Path) -> None:
@@ -30,9 +34,7 @@ def main(folder: Path) -> None:
                 page.wait_for_selector("#td-examples .td-x")
                 page.wait_for_timeout(500)
                 page.screenshot(path=folder / f"offline-{scheme}{size}.png")
-                page.get_by_role("tab", name="Online").click()
-                page.locator("#td-text textarea").fill(TEXT)
-                page.get_by_role("button", name="Analyze").click()
+                page.goto(f"{app.local_url}?tab=online&text={quote(TEXT)}&highlight={FEATURE}")
                 page.wait_for_selector("#td-analysis .td-p", timeout=120_000)
                 page.wait_for_selector("#td-top .td-f")
                 page.wait_for_timeout(500)
