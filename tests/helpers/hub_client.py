@@ -66,6 +66,16 @@ class Client:
         return (self.home / "stderr").read_text()
 
 
+def downloaded(cache, name, folder):
+    """Puts a model's folder into a cache of the Hub's client, as if it had been downloaded; gives the environment."""
+    kept = cache / f"models--{name.replace('/', '--')}"
+    (kept / "refs").mkdir(parents=True)
+    (kept / "refs" / "main").write_text("abc")
+    (kept / "snapshots").mkdir()
+    (kept / "snapshots" / "abc").symlink_to(folder)
+    return {"HF_HUB_CACHE": str(cache), "HF_HUB_OFFLINE": "1"}
+
+
 class Refused(Exception):
     def __str__(self):
         return f"{self.args[0]}: {self.args[1]}"
