@@ -22,8 +22,6 @@ from tiny_dashboard.hub import HubName, errors_in_words, look_up
 from tiny_dashboard.sources.label_store import NAME as LABELS
 from tiny_dashboard.sources.parquet import ParquetExamples, recognises
 
-_FOOTER_READ = 65_536  # arrow reads this much of the end of a file, even for a smaller footer
-
 
 def fetch(name: HubName) -> ExampleSource | Path:
     """Open a dataset of our layout where it is; download another one and return where it lies.
@@ -47,7 +45,7 @@ def fetch(name: HubName) -> ExampleSource | Path:
 
 
 class HubExamples(ParquetExamples):
-    """Examples in our layout on the Hub: one range request for the footer of a file, one for each row group.
+    """Examples in our layout on the Hub: a file's footer and each row group are ranges.
 
     Args:
         dataset: `owner/name`.
@@ -61,9 +59,7 @@ class HubExamples(ParquetExamples):
         self.dataset, self.commit = dataset, commit
         self._cache = Path(constants.HF_HOME) / "tiny-dashboard" / dataset.replace("/", "--") / commit
         super().__init__(folder)
-        self._sizes = {
-            file["name"]: (file["bytes"], file["footer"]) for kind in self._opened.files.values() for file in kind
-        }
+        self.sizes = {file["name"]: file["bytes"] for kind in self._opened.files.values() for file in kind}
 
     def folder(self) -> Path:
         from huggingface_hub import snapshot_download
@@ -75,18 +71,12 @@ class HubExamples(ParquetExamples):
         return self.commit
 
     def _read_footer(self, name: str) -> pq.FileMetaData:
-        size, footer = self._sizes[name]
-        start = max(size - max(footer, _FOOTER_READ), 0)
-        return pq.read_metadata(_Window(self._bytes(name, start, size), start, size))
+        return pq.read_metadata(_Ranges(self, name))
 
     def _read_group(self, name: str, footer: pq.FileMetaData, group: int) -> pa.Table:
-        row_group = footer.row_group(group)
-        columns = [row_group.column(i) for i in range(row_group.num_columns)]
-        starts = [c.dictionary_page_offset or c.data_page_offset for c in columns]
-        stop = max(start + c.total_compressed_size for start, c in zip(starts, columns, strict=True))
-        window = _Window(self._bytes(name, min(starts), stop), min(starts), self._sizes[name][0])
-        with pq.ParquetFile(window, metadata=footer, pre_buffer=False) as file:
-            return file.read_row_group(group, use_threads=False)  # it is small: threads cost more than they save
+        # pre_buffer: the columns of a row group lie beside each other, and come as one range
+        with pq.ParquetFile(_Ranges(self, name), metadata=footer, pre_buffer=True) as file:
+            return file.read_row_group(group, use_threads=False)
 
     def _open(self, name: str, footer: pq.FileMetaData | None = None) -> pq.ParquetFile:
         """A whole file, downloaded once: for the columns of all features, which lie all over it."""
@@ -111,7 +101,7 @@ class HubExamples(ParquetExamples):
             )
         return str(Path(folder) / inside)
 
-    def _bytes(self, name: str, start: int, stop: int) -> bytes:
+    def read(self, name: str, start: int, stop: int) -> bytes:
         """Bytes `start` to `stop` of a file, from the cache or by one request."""
         cached = self._cache / f"{name.replace('/', '--')}.{start}-{stop}"
         if cached.is_file():
@@ -127,27 +117,22 @@ class HubExamples(ParquetExamples):
         return content
 
     def _request(self, name: str, start: int, stop: int) -> bytes:
-        from huggingface_hub import constants, hf_hub_url
-        from huggingface_hub.utils import build_hf_headers, hf_raise_for_status, http_backoff
+        from huggingface_hub import HfFileSystem
 
-        if constants.HF_HUB_OFFLINE:
-            raise ConnectionError(f"HF_HUB_OFFLINE is set, and this part of {self.dataset} was never read before")
-        url = hf_hub_url(self.dataset, name, repo_type="dataset", revision=self.commit)
-        headers = build_hf_headers() | {"Range": f"bytes={start}-{stop - 1}"}
-        with errors_in_words(self.dataset):
-            answer = http_backoff("GET", url, headers=headers, timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT, max_retries=2)
-            hf_raise_for_status(answer)
-        content = answer.content if answer.status_code == 206 else answer.content[start:stop]
+        path = f"datasets/{self.dataset}@{self.commit}/{name}"
+        with errors_in_words(self.dataset), HfFileSystem().open(path, cache_type="none", size=self.sizes[name]) as file:
+            file.seek(start)
+            content: bytes = file.read(stop - start)
         if len(content) != stop - start:
             raise ConnectionError(f"{self.dataset}/{name}: {len(content)} bytes came of {stop - start}; try again")
         return content
 
 
-class _Window(io.RawIOBase):
-    """A file of which only one stretch of bytes is here."""
+class _Ranges(io.RawIOBase):
+    """A file on the Hub: each read is one range."""
 
-    def __init__(self, content: bytes, start: int, size: int) -> None:
-        self._content, self._start, self._size, self._place = content, start, size, 0
+    def __init__(self, source: HubExamples, name: str) -> None:
+        self._source, self._name, self._place = source, name, 0
 
     def readable(self) -> bool:
         return True
@@ -159,16 +144,14 @@ class _Window(io.RawIOBase):
         return self._place
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        self._place = offset + (0, self._place, self._size)[whence]
+        self._place = offset + (0, self._place, self._source.sizes[self._name])[whence]
         return self._place
 
     def read(self, size: int = -1) -> bytes:
-        first = self._place - self._start
-        last = len(self._content) if size < 0 else first + size
-        if first < 0 or last > len(self._content):
-            raise OSError(f"bytes {self._place} to {self._place + size} were not asked for; the file is damaged")
-        self._place += last - first
-        return self._content[first:last]
+        stop = self._source.sizes[self._name] if size < 0 else self._place + size
+        content = self._source.read(self._name, self._place, stop)
+        self._place = stop
+        return content
 
 
 def _wanted(dataset: str, sizes: Mapping[str, int], inside: str) -> list[str]:
