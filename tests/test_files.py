@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from pathlib import Path
 
@@ -85,6 +86,31 @@ def test_of_two_at_once_one_wins(setup, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["expected", "merged", "s0", "s1"]
     with own_folder(tmp_path / "out.state"), pytest.raises(FileExistsError, match="another process is at work"):
         collect(setup, corpus, tmp_path / "out", **OPTIONS)
+
+
+def test_a_folder_is_never_taken_for_what_a_killed_run_left(tmp_path):
+    """Not even in the moment between its making and its locking."""
+    wrong: list[Exception] = []
+
+    def work():
+        try:
+            for _ in range(30):
+                with working_folder(tmp_path / "out") as folder:
+                    (folder / "half").write_text("x")
+        except Exception as error:
+            wrong.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(usual)
+    assert not wrong and not list(tmp_path.iterdir())
 
 
 def test_a_full_disk_names_the_file(tmp_path):

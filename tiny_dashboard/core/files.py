@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from secrets import token_hex
 from typing import IO, Any
@@ -115,19 +115,38 @@ def own_folder(folder: Path, *, make: bool = True) -> Iterator[bool]:
     """
     mark = folder / MARK
     if make:
-        folder.mkdir(parents=True, exist_ok=True)
-    if make and not any(folder.iterdir()):
-        mark.write_text(json.dumps({"made_by": "tiny-dashboard", "what": "a folder to work in"}), encoding="utf-8")
-    if not mark.is_file():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    with _alone_in(folder.parent):  # what was marked and is not locked yet would be taken for what a killed run left
         if make:
+            folder.mkdir(exist_ok=True)
+        if make and not any(folder.iterdir()):
+            mark.write_text(json.dumps({"made_by": "tiny-dashboard", "what": "a folder to work in"}), encoding="utf-8")
+        held = mark.open("r+", encoding="utf-8") if mark.is_file() else None
+        locked = held is not None and _lock(held)
+    with held or nullcontext():
+        if make and not held:
             raise FileExistsError(f"{folder} is in the way, and is not ours; move it, or write elsewhere")
-        yield False
-        return
-    with mark.open("r+", encoding="utf-8") as held:
-        locked = _lock(held)
         if make and not locked:
             raise FileExistsError(f"another process is at work in {folder}; wait for it, or write elsewhere")
         yield locked
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """One thread of all processes at a time, where a folder can be locked."""
+    try:
+        import fcntl
+
+        descriptor = os.open(folder, os.O_RDONLY)
+    except (ImportError, OSError):
+        yield
+        return
+    try:
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _lock(file: IO[str]) -> bool:
