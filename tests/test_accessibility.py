@@ -53,6 +53,7 @@ def findings(page, axe):
 def test_axe_finds_nothing_in_the_offline_tab(visit, axe, rich, scheme):
     page = visit(f"?feature={rich}&__theme={scheme}", wait=f"{EXAMPLES} .td-x", color_scheme=scheme)
     expect(page.locator("#td-table tbody tr[aria-current]")).to_be_visible()
+    page.get_by_role("button", name="Save", exact=True).click()
     assert findings(page, axe) == []
     rows(page).first.locator(".td-v").click()
     page.locator("#td-search").fill("loudness>1")

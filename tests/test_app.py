@@ -90,26 +90,52 @@ def test_endpoints_say_what_is_wrong(app_client, name, arguments, says):
 # --- saving ----------------------------------------------------------------------------------------------------------
 
 
-def saved(page, button):
+def saved(page, entry):
+    """What an entry of the menu downloads."""
+    page.get_by_role("button", name="Save", exact=True).locator("visible=true").click()
     with page.expect_download() as download:
-        button.click()
+        page.locator(".td-menu:popover-open").get_by_role("button", name=entry).click()
     return download.value
 
 
-def test_save_html_gives_a_page_that_stands_alone(visit, visits, rich, tmp_path):
-    page = visit(f"?feature={rich}", wait=f"{EXAMPLES} .td-x")
+def figures(page, name):
+    """Saves all but the page: the code that was copied. Each figure says whose it is."""
+    for entry, ending in (("SVG", "svg"), ("LaTeX", "tex"), ("PNG", "png")):
+        file = saved(page, entry)
+        assert file.suggested_filename == f"{name}.{ending}"
+        content = file.path().read_bytes()
+        assert content.startswith(b"\x89PNG") if entry == "PNG" else "feature" in content.decode()
+    page.keyboard.press("Tab")  # a menu of buttons, for the keyboard too
+    button = page.get_by_role("button", name="Save", exact=True).locator("visible=true")
+    button.press("Enter")
+    page.keyboard.press("Escape")
+    expect(page.locator(".td-menu:popover-open")).to_have_count(0)
+    expect(button).to_be_focused()
+    button.press("Enter")
+    page.locator(".td-menu:popover-open").get_by_role("button", name="copy as code").press("Enter")
+    expect(page.locator(".td-menu:popover-open")).to_have_text("copied")
+    return page.evaluate("navigator.clipboard.readText()")
+
+
+def test_what_is_shown_is_saved_as_a_page_as_figures_and_as_code(visit, visits, rich, tmp_path):
+    allowed = ["clipboard-read", "clipboard-write"]
+    page = visit(f"?feature={rich}", wait=f"{EXAMPLES} .td-x", permissions=allowed)
     texts = rows(page).locator(".td-p").all_text_contents()
-    offline = saved(page, page.get_by_role("button", name="Save HTML"))
+    offline = saved(page, "HTML")
     assert offline.suggested_filename == f"feature-{rich}.html"
     offline.save_as(tmp_path / "offline.html")
+    code = figures(page, f"feature-{rich}")
+    assert f"dashboard.generate_html({rich}, window_size=50, max_examples=30, scale='feature')" in code
     page.get_by_role("tab", name="Online").click()
     analyze(page, f"The quick {PWN}")
     expect(page.locator(f"{ANALYSIS} .td-p")).to_be_visible()
     page.get_by_role("button", name="More").click()
     highlight = page.locator("#td-highlight textarea").get_attribute("placeholder").removeprefix("auto: ")
-    online = saved(page, page.get_by_role("button", name="Save HTML").locator("visible=true"))
+    online = saved(page, "HTML")
     assert online.suggested_filename == f"text-{highlight}.html"
     online.save_as(tmp_path / "online.html")
+    code = figures(page, f"text-{highlight}")
+    assert f"dashboard.analyze('The quick {PWN}', [{highlight}])" in code
 
     alone = visits((tmp_path / "offline.html").as_uri())
     assert alone.locator(".td-p").all_text_contents() == texts

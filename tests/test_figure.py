@@ -57,6 +57,8 @@ def test_a_text_is_broken_into_lines_of_the_width_and_nothing_is_lost():
     assert "".join(texts(svg)[:-4]) == "".join(tokens).replace("\n", "↵")
     reach = [float(x) + float(w) for x, w in re.findall(r'<tspan x="([\d.]+)"[^>]*textLength="([\d.]+)"', svg)]
     assert max(reach) <= 240.01
+    title = texts(figure([Passage(tokens[:1], [])], title="a long name " * 30, width=240))[0]
+    assert title.startswith("a long name a long") and title.endswith("…") and len(title) < 60
 
 
 @settings(max_examples=60, deadline=None)

@@ -15,7 +15,7 @@ from typing import Any
 import gradio as gr
 
 from tiny_dashboard.core.highlight import Html, plain_text
-from tiny_dashboard.core.static import assets, instrument, page, read_static
+from tiny_dashboard.core.static import assets, instrument, read_static
 from tiny_dashboard.dashboards.question import Question
 
 LINKED = [field.name for field in fields(Question)]  # names in a link of the online tab
@@ -73,10 +73,12 @@ def keys_js() -> str:
     """
     place = "document.querySelector('gradio-app:not([embed=false])') ?? document"
     return (
-        f"() => {{ {instrument()} {read_static('online.js')} if (window.tinyDashboardSheet) return;"
+        f"() => {{ {instrument()} {read_static('online.js')} {read_static('save.js')}"
+        "if (window.tinyDashboardSheet) return;"
         "addEventListener('popstate', () => {"
         "for (const id of ['td-restore', 'td-restore-online']) document.getElementById(id)?.click(); });"
         f"tinyDashboardKeys({place}, {json.dumps(_BUTTONS)}); tinyDashboardOnline({place}, {json.dumps(_BUTTONS)});"
+        f"tinyDashboardSaving({place});"
         "}"
     )
 
@@ -155,44 +157,6 @@ def said_js(done: bool) -> str:
         f"(text) => {{ const said = tinyOnline(text, {json.dumps(done)});"
         "const here = new URLSearchParams(location.search).get('tab') !== 'offline';"
         f"if (here && said?.link && !said.wrong) ({write})(...{json.dumps(LINKED)}.map((name) => said.link[name])); }}"
-    )
-
-
-_PLAIN = "const plain = (text) => new Option(text).innerHTML;"
-
-
-def save_js(stem: str, *, told: bool = False) -> str:
-    """JavaScript that saves the fragments it is given as one self-contained page; the server keeps nothing.
-
-    Args:
-        stem: begins the file's name.
-        told: the first argument is `Seen.said`, and not a feature's number; the page has its title, and says the rest.
-    """
-    before, after = page("\0", title=stem, **assets()).split("\0")
-    shell = json.dumps([before, after]).replace("</", "<\\/")
-    save = (
-        f"(name, title, head, ...parts) => {{ const [before, after] = {shell}, link = document.createElement('a');"
-        f"const titled = before.replace('<title>{stem}</title>', () => `<title>${{title}}</title>`);"
-        "link.href = URL.createObjectURL(new Blob([titled, head, ...parts, after], {type: 'text/html'}));"
-        f"link.download = `{stem}-${{String(name).replace(/[^0-9]+/g, '-') || 'view'}}.html`; link.click();"
-        "setTimeout(() => URL.revokeObjectURL(link.href), 10000); }"
-    )
-    if told:
-        return (
-            f"(told, ...parts) => {{ {_PLAIN} const said = JSON.parse(told || '{{}}'), title = plain(said.title);"
-            "const about = document.querySelector('.td-head p')?.textContent.trim();"
-            "const { text, answer, unsteered, ...how } = said.link ?? {};"
-            "const set = Object.entries(how).map(([name, value]) => `${name.replace('_', ' ')} ${value}`);"
-            "const facts = plain([about, ...set].filter(Boolean).join(' · '));"
-            'const head = `<div class="td"><h3>${title}</h3><p>${facts}</p></div>`;'
-            f"({save})(said.features, title, head, ...parts); }}"
-        )
-    return (
-        f"(name, ...parts) => {{ {_PLAIN} const title = plain(`{stem} ${{name}}`);"
-        "const heads = [...document.querySelectorAll('.td-head > h1, .td-head > p:not(.td-learn)')];"
-        "const facts = plain(heads.map((node) => node.textContent.trim()).join(' · '));"
-        'const head = `<div class="td td-head"><h1>${title}</h1><p>${facts}</p></div>`;'
-        f"({save})(name, title, head, ...parts); }}"
     )
 
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from tiny_dashboard.app.components import list_view, save_js, token_view, url_js
+from tiny_dashboard.app.components import list_view, token_view, url_js
 from tiny_dashboard.app.offline_view import Look, OfflineView
+from tiny_dashboard.app.saving import SaveMenu
 from tiny_dashboard.app.views import Views
 from tiny_dashboard.core.highlight import COLORS
 
@@ -96,7 +97,7 @@ class OfflineTab:
                 "color": gr.ColorPicker(COLORS[0], label="Colour", **small),
                 "mask": gr.Checkbox(label="Leave out special tokens", **small),
             }
-            self.save = gr.Button("Save HTML", scale=0, min_width=0)
+            self.save = SaveMenu("feature")
             self.said = gr.HTML("", padding=False, elem_id="td-said")
 
     def _wire(self) -> None:
@@ -129,7 +130,10 @@ class OfflineTab:
         moves += [place.action(self._follow, **quick) for place in (self.card, self.other_card, self.table)]
         for move in moves:
             self.then_url(move)
-        self.save.click(None, [self.feature, *views.values()], None, js=save_js("feature"))
+        shown = [self.feature, *views.values()]
+        self.save.wire(
+            lambda values, kind: self.see.saved(self.look(values), kind), self.asked, shown, concurrency_limit=None
+        )
 
     def _of(self, act: Callable[[Look], dict[str, Any]]) -> Callable[[Values], dict[Any, Any]]:
         """A handler that is given what is asked."""

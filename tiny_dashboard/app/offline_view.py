@@ -15,6 +15,7 @@ from tiny_dashboard.app.served import MAX_EXAMPLES, Served, bounded, json_data, 
 from tiny_dashboard.app.views import Views
 from tiny_dashboard.core.card import Near, no_examples
 from tiny_dashboard.core.examples import Example, check_feature
+from tiny_dashboard.core.highlight import COLORS
 from tiny_dashboard.core.text import scale_limit
 
 AT_ONCE = 2**26  # numbers of a dictionary, at most, whose nearest features are shown without being asked for
@@ -91,6 +92,25 @@ class OfflineView:
             "other_examples": second[1],
             "said": "",
         }
+
+    def saved(self, look: Look, kind: str) -> tuple[str, str]:
+        """The name of a file, and the examples as "svg", "latex", or as the "code" that makes their page.
+
+        Raises:
+            ValueError: there is no such feature, or a setting cannot be.
+        """
+        served = self._views.of(look.view).served
+        feature = whole_number(look.feature, "feature")
+        how: dict[str, Any] = {"scale": look.scale, "mask_special": bool(look.mask) or None}
+        how["max_examples"] = bounded(look.number, "examples", 1, MAX_EXAMPLES)
+        how["color"] = None if look.color == COLORS[0] else look.color or None
+        if kind == "code":
+            window = bounded(look.window, "window", 0, 10_000)
+            text = served.offline.code(feature, window_size=window, **how)
+        else:
+            title = " · ".join(filter(None, [f"feature {feature}", served.label(feature)]))
+            text = served.offline.figure(feature, kind, title=title, **how)
+        return f"feature-{feature}", text
 
     def _one(self, served: Served, look: Look, feature: Any) -> tuple[str, str]:
         """A feature's card and examples."""

@@ -9,9 +9,10 @@ from typing import Any
 
 import gradio as gr
 
-from tiny_dashboard.app.components import note, said_js, save_js, token_view
+from tiny_dashboard.app.components import note, said_js, token_view
 from tiny_dashboard.app.online_html import Seen
 from tiny_dashboard.app.online_view import MULTIPLE, OnlineView
+from tiny_dashboard.app.saving import SaveMenu
 from tiny_dashboard.app.views import View, Views
 from tiny_dashboard.core.highlight import COLORS
 from tiny_dashboard.dashboards.question import Question
@@ -93,7 +94,7 @@ class OnlineTab:
             with gr.Row():
                 for place, color in enumerate(COLORS, 1):
                     controls[f"color{place}"] = gr.ColorPicker(color, label=f"Colour {place}", min_width=100)
-            self.save = gr.Button("Save HTML")
+            self.save = SaveMenu("text")
         with gr.Accordion("Answer and steer", open=False) as self.answering:
             how: dict[str, Any] = {"buttons": [], "min_width": 170}
             most = self._max_new_tokens
@@ -142,7 +143,13 @@ class OnlineTab:
         self.then_said(self.view.token(self.on(self.see.at_token), **quick))
         if not has_offline:  # else the app follows to the other tab, too
             self.then_said(self.top.action(self.on(self.see.act), **quick))
-        self.save.click(None, [self.said, self.view, self.unsteered], None, js=save_js("text", told=True))
+        self.save.wire(
+            lambda values, kind: self.see.saved(Seen.of(values[self.state]), kind),
+            {self.state},
+            [self.said, self.view, self.unsteered],
+            concurrency_limit=1,
+            concurrency_id="gpu",
+        )
 
     def _of(self, act: Callable[[Question, Seen | None], dict[str, Any]]) -> Callable[[Mapping[Any, Any]], Shown]:
         """A handler that is given what the controls say, by name, and what is seen."""

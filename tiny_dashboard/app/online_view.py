@@ -14,10 +14,11 @@ from tiny_dashboard.app.components import explain
 from tiny_dashboard.app.online_html import OnlineHtml, Seen
 from tiny_dashboard.app.served import MAX_EXAMPLES, Served, bounded, whole_number
 from tiny_dashboard.app.views import Views
-from tiny_dashboard.core.highlight import format_number
+from tiny_dashboard.core.figure import figure
+from tiny_dashboard.core.highlight import COLORS, format_number
 from tiny_dashboard.core.prompts import EncodedText
 from tiny_dashboard.core.text import parse_features
-from tiny_dashboard.dashboards.question import Question, answer_question, in_field
+from tiny_dashboard.dashboards.question import Answer, Question, answer_question, in_field
 
 T = TypeVar("T")
 Shown = dict[str, Any]  # what changes, by its place: analysis, unsteered, top, state, said, or a field of a `Question`
@@ -223,13 +224,44 @@ class OnlineView:
         with in_field("text"):
             top = (seen.top or served.top(seen.encoded)) if online.can_rank else None
         strongest = [row["feature"] for row in top["share"] or top["raw"]] if top else None
-        stored = self._stored(question)[1] if question.stored else ()
-        answer = answer_question(online, question, seen.encoded, seen.other, strongest=strongest, stored=stored)
+        answer = self._answered(seen, strongest)
         seen = replace(
             seen, question=replace(question, **answers), highlighted=answer.highlighted, auto=answer.auto, top=top
         )
         views = self._draw(seen).drawn(seen, answer, self._titles(seen))
         return {"analysis": views[0], "unsteered": "".join(views[1:])} | self._listed(seen)
+
+    def _answered(self, seen: Seen, strongest: Sequence[int] | None) -> Answer:
+        """What is seen, computed; `strongest` is what an automatic highlight chooses from."""
+        question = seen.question
+        stored = self._stored(question)[1] if question.stored else ()
+        online = self._served(question).online
+        return answer_question(online, question, seen.encoded, seen.other, strongest=strongest, stored=stored)
+
+    def saved(self, seen: Seen | None, kind: str) -> tuple[str, str]:
+        """The name of a file, and what is seen as "svg", "latex", or as the "code" that makes it.
+
+        Raises:
+            ValueError: nothing was analysed yet.
+        """
+        if seen is None:
+            raise ValueError("there is nothing to save yet: analyze a text")
+        asked, served = seen.question, self._served(seen.question)
+        highlighted = list(seen.highlighted)
+        if kind == "code":
+            answer = "".join(served.online.texts(seen.encoded.ids[seen.n_prompt :])) if seen.n_prompt else ""
+            how: dict[str, Any] = {"chat": asked.chat, "max_act": asked.max_act or None}
+            how |= {"mask_special": asked.leave_out or None, "split": asked.split or None}
+            if (asked.color1, asked.color2) != COLORS:
+                how["colors"] = (asked.color1, asked.color2)
+            turn = "<eot>" if asked.chat and answer else ""
+            text = served.online.code(asked.text + turn + answer, highlighted, asked.tooltip, **how)
+        else:
+            named = [" ".join(filter(None, [f"feature {f}", served.label(f)])) for f in highlighted]
+            title = " · ".join(filter(None, [*named, *self._titles(seen)]))
+            passages = [view.passage for view in self._answered(seen, highlighted).views]
+            text = figure(passages, kind, view="text", title=title)
+        return "-".join(["text", *map(str, highlighted)]), text
 
     def _stored(self, question: Question) -> tuple[EncodedText, Sequence[float]]:
         """The stored example that a question names, as the model reads it, and its stored activations."""

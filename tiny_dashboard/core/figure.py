@@ -84,7 +84,7 @@ def figure(
         view: "lines": a line for each, with the peaks under each other; "text": whole paragraphs.
         width: of the figure, in points: 72 an inch in SVG, 72.27 in LaTeX.
         size: of the font, in points.
-        title: a heading, as plain text.
+        title: a heading, as plain text, cut to the width.
         legend: show the scale.
 
     Returns:
@@ -101,7 +101,14 @@ def figure(
         raise ValueError(f"a figure {width} points wide in a font of {size} cannot be set; give 20 times the size")
     drawn = [(passage, inks_of(passage)) for passage in passages]
     draw = _svg if kind == "svg" else _latex
-    return draw(drawn, view, width, size, title, list(_scales([inks for _, inks in drawn])) if legend else [])
+    return draw(
+        drawn,
+        view,
+        width,
+        size,
+        _cut(title, width / size),
+        list(_scales([inks for _, inks in drawn])) if legend else [],
+    )
 
 
 Drawn = list[tuple[Passage, list[Ink]]]
@@ -164,6 +171,16 @@ def _advance(text: str) -> float:
         elif not unicodedata.combining(char):
             total += 1000 if unicodedata.east_asian_width(char) in "WF" or char in "↵⇥" else 600
     return total / 1000
+
+
+def _cut(title: str, room: float) -> str:
+    """A heading, in bold, as far as it has room."""
+    title, wide = title[:1000], 1.1
+    if wide * _advance(title) <= room:
+        return title
+    while title and wide * _advance(title + "…") > room:
+        title = title[:-1]
+    return title + "…"
 
 
 def _fit(pieces: Sequence[_Piece], room: float, size: float) -> list[_Piece]:
