@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import pytest
 from gradio_client.exceptions import AppError
 from playwright.sync_api import expect
+from safetensors.torch import load_file, save_file
 
 import tiny_dashboard
 from tests.helpers.hub_client import IMPATIENT
@@ -140,40 +141,64 @@ def test_the_hub_fails_at_the_start_and_in_between(tmp_path, bundle):
     assert set(log.read_text().splitlines()) <= {"connect 127.0.0.1", "look up 127.0.0.1", "look up localhost"}
 
 
-def test_the_offline_tab_does_not_wait_for_the_models(tmp_path, bundle, visits):
-    """With every weight still on its way there are examples, and the online tab says why it has none."""
-    (tmp_path / "dashboard.toml").write_text(
-        'examples = "me/examples"\ndictionary = "me/crosscoder"\nmodels = ["me/base", "me/chat"]\nlayer = 1\n'
-        'tokenizer = "me/tokenizer"\ndevice = "cpu"'
+def test_models_that_come_from_the_hub(tmp_path, bundle, visits):
+    """Examples do not wait for them; the online tab says how far they are, why they are not there, and what is."""
+    (tmp_path / "dashboard.toml").write_text(f"""
+tokenizer = "me/tokenizer"
+layer = 1
+device = "cpu"
+[[view]]
+name = "far"
+examples = "me/examples"
+dictionary = "me/crosscoder"
+models = ["me/base", "me/chat"]
+[[view]]
+name = "near & here"
+dictionary = "{bundle.root}/crosscoder"
+models = ["{bundle.root}/base", "{bundle.root}/chat"]
+""")
+    large = shutil.copytree(bundle.root / "base", tmp_path / "base")  # the client writes ten million bytes at a time
+    save_file(
+        load_file(large / "model.safetensors"), large / "model.safetensors", {"format": "pt", "pad": "x" * 10**7 * 3}
     )
     app = shutil.copy(APP, tmp_path)
     port = free_port()
-    place = {"GRADIO_SERVER_NAME": "127.0.0.1", "GRADIO_SERVER_PORT": port, "PYTHONPATH": str(APP.parents[1])}
+    (tmp_path / "sitecustomize.py").write_text(IMPATIENT)
+    path = f"{tmp_path}{os.pathsep}{APP.parents[1]}"
+    place = {"GRADIO_SERVER_NAME": "127.0.0.1", "GRADIO_SERVER_PORT": port, "PYTHONPATH": path}
     with Hub() as hub:
         hub.datasets["me/examples"] = Dataset(bundle.root / "examples")
-        for name in ("crosscoder", "base", "chat", "tokenizer"):
+        hub.datasets["models/me/base"] = Dataset(large)
+        for name in ("crosscoder", "chat", "tokenizer"):
             hub.datasets[f"models/me/{name}"] = Dataset(bundle.root / name)
-        weights = hub.held["model.safetensors"] = threading.Event()
+        weights = hub.held["base/.*model.safetensors"] = threading.Event()
+        hub.fail["me/base"] = 503
         home = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home"), "HF_HUB_DOWNLOAD_TIMEOUT": "120"}
         visits.origin = f"http://127.0.0.1:{port}"
         with serving([sys.executable, str(app)], port, **place, **home) as client:
             try:
-                asked = {"feature": 9, "max_examples": 1, "scale": "feature", "api_name": "/examples"}
-                assert client.predict(**asked)["examples"]
                 page = visits("/?feature=9", wait="#td-examples .td-x")
                 page.get_by_role("tab", name="Online").click()
-                expect(page.get_by_text("loading the models")).to_be_visible()
+                failed = page.locator("#td-status .td-error")
+                said = "did not load: the Hub cannot be reached, and this part of me/base is not in the cache"
+                expect(failed).to_contain_text(said, timeout=30_000)
+                near = page.get_by_role("link", name="near & here")
+                assert near.get_attribute("href") == "?view=near+%26+here&tab=online"
+                hub.fail.clear()
                 text = {"text": "The quick fox", "highlight_features": "9", "api_name": "/analyze"}
-                analysis = client.submit(**text)
-                assert not [r for r in hub.requests if r.bytes and "model.safetensors" in r.path]
-                assert not analysis.done()
+                there = client.predict(**text, view="near & here")
+                page.locator("#td-text textarea").fill("The quick fox")
+                page.get_by_role("button", name="Analyze").click()
+                far = "me/base: 10 of 30 MB from the Hub, me/chat: 0 of 0 MB from the Hub"
+                expect(page.locator("#td-status")).to_contain_text(far, timeout=30_000)
+                expect(near).to_be_visible()
+                expect(failed).to_have_count(0)
             finally:
                 weights.set()
-            assert "".join(analysis.result(60)["tokens"]).endswith("The quick fox")
-            expect(page.get_by_text("loading the models")).to_have_count(0)
-            page.locator("#td-text textarea").fill("The quick fox")
-            page.get_by_role("button", name="Analyze").click()
             page.wait_for_selector("#td-analysis i")
+            expect(page.get_by_text("loading the models")).to_have_count(0)
+            expect(near).to_have_count(0)
+            assert client.predict(**text)["tokens"] == there["tokens"]
 
 
 def test_the_endpoints_have_their_names(bundle):

@@ -158,9 +158,10 @@ class Download:
         name = parse_name(model)
         assert name is not None, model
         files = look_up(name, "model").files
-        kind = ".safetensors" if any(file.endswith(".safetensors") for file in files) else ".bin"
+        kind = "safetensors" if any(file.endswith(".safetensors") for file in files) else "bin"
+        needed = re.compile(rf"[^/]+\.json|(pytorch_)?model(-\d+-of-\d+)?\.{kind}")  # others may lie beside them
         self.model = model
-        self.size = sum(size for file, size in files.items() if "/" not in file and file.endswith((kind, ".json")))
+        self.size = sum(size for file, size in files.items() if needed.fullmatch(file))
         self._blobs = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=name.repo, repo_type="model") / "blobs"
 
     def __str__(self) -> str:
@@ -190,8 +191,11 @@ def errors_in_words(name: str, *, writing: bool = False) -> Iterator[None]:
     foreign += (RuntimeError, ConnectionError, TimeoutError) if writing else ()
     try:
         yield
-    except foreign as error:
-        raise (_of_writing if writing else _of_reading)(error, name) from error
+    except (*foreign, OSError) as error:
+        met = error if isinstance(error, foreign) else error.__cause__  # which transformers tells in words of its own
+        if not isinstance(met, foreign):
+            raise
+        raise (_of_writing if writing else _of_reading)(met, name) from error
 
 
 def is_passing(error: BaseException) -> bool:
@@ -248,7 +252,7 @@ def load_tokenizer(name: str | Path) -> Any:
         ValueError: there is none, as beside many models.
     """
     try:
-        return _transformers("AutoTokenizer").from_pretrained(str(name))
+        return _from_pretrained("AutoTokenizer", name)
     except ValueError as error:
         if "instantiate" not in str(error):
             raise
@@ -257,12 +261,12 @@ def load_tokenizer(name: str | Path) -> Any:
 
 def load_config(name: str | Path) -> Any:
     """A model's config, without its weights."""
-    return _transformers("AutoConfig").from_pretrained(str(name))
+    return _from_pretrained("AutoConfig", name)
 
 
 def load_model(name: str | Path, dtype: Any = "auto", device: Any = "cpu") -> Any:
     """A causal language model; dtype "auto" is that of the checkpoint."""
-    return _transformers("AutoModelForCausalLM").from_pretrained(str(name), dtype=dtype).to(device)
+    return _from_pretrained("AutoModelForCausalLM", name, dtype=dtype).to(device)
 
 
 def resolve_device(device: Any = "auto") -> Any:
@@ -276,8 +280,10 @@ def resolve_device(device: Any = "auto") -> Any:
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
-def _transformers(name: str) -> Any:
+def _from_pretrained(kind: str, name: str | Path, **how: Any) -> Any:
     # transformers imports its parts when they are first asked for. An app that opens its examples while its models
     # load asks from two threads, and one of them would now and then be told that there is no such class.
     with _IMPORTING:
-        return getattr(import_module("transformers"), name)
+        made = getattr(import_module("transformers"), kind)
+    with errors_in_words(str(name)):
+        return made.from_pretrained(str(name), **how)

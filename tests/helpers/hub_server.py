@@ -67,7 +67,7 @@ class Hub:
         requests: what was asked, in order.
         fail: `{regular expression of a path: status}`; that status is answered instead; 0 breaks the connection off.
         fail_once: `[(regular expression of a path, status)]`: each is answered once, in this order; None lets one pass.
-        held: `{regular expression of a path: threading.Event}`; a GET of it is answered once the event is set.
+        held: `{regular expression of a path: threading.Event}`; a GET of it has half at once, the rest with the event.
         cut: answers to GETs of files break off after this many bytes, once for each True in the list.
     """
 
@@ -124,9 +124,6 @@ def _handler(hub):
             self.answer()
 
         def do_GET(self):
-            for pattern, event in hub.held.items():
-                if re.search(pattern, self.path):
-                    event.wait()
             self.answer()
 
         def do_POST(self):
@@ -306,6 +303,10 @@ def _handler(hub):
                 sent = sent[: hub.cut.pop(0)]
                 self.close_connection = True
             hub.requests.append(Request(self.command, self.path, self.headers.get("Range"), status, len(sent)))
+            for event in (event for pattern, event in hub.held.items() if sent and re.search(pattern, self.path)):
+                self.wfile.write(sent[: len(sent) // 2])
+                sent = sent[len(sent) // 2 :]
+                event.wait()
             self.wfile.write(sent)
 
     return Handler

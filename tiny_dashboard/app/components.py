@@ -160,10 +160,10 @@ def said_js(done: bool) -> str:
     )
 
 
-def note(text: str, kind: str = "empty") -> Html:
-    """A sentence in place of a view ("empty", "loading" or "error"), or a small one beside it ("fine")."""
+def note(text: str, kind: str = "empty", more: str = "") -> Html:
+    """A sentence, and HTML, in place of a view ("empty", "loading" or "error"), or a small one beside it ("fine")."""
     role = "alert" if kind == "error" else "status"
-    return Html(f'<div class="td td-note td-{kind}" role="{role}">{plain_text(text)}</div>')
+    return Html(f'<div class="td td-note td-{kind}" role="{role}">{plain_text(text)}{more}</div>')
 
 
 def explain(error: Exception) -> str:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import wait
-from contextlib import suppress
+from html import escape
 from typing import Any
+from urllib.parse import urlencode
 
 import gradio as gr
 
@@ -14,10 +15,12 @@ from tiny_dashboard.app.online_html import Seen
 from tiny_dashboard.app.online_view import MULTIPLE, OnlineView
 from tiny_dashboard.app.saving import SaveMenu
 from tiny_dashboard.app.views import View, Views
-from tiny_dashboard.core.highlight import COLORS
+from tiny_dashboard.core.highlight import COLORS, plain_text
 from tiny_dashboard.dashboards.question import Question
 
 Shown = dict[Any, Any]  # what a handler changes, by component
+# Who asks again tries to load the models again, where that failed.
+_AGAIN = "() => { if (document.querySelector('#td-status .td-error')) document.querySelector('#td-again').click() }"
 
 
 class OnlineTab:
@@ -41,7 +44,7 @@ class OnlineTab:
         self.controls: dict[str, Any] = {"view": picker}
         self.state = gr.State({})
         self.said = gr.Textbox(visible="hidden")
-        self.status = gr.HTML(note("loading the models …", "loading"))
+        self.status = gr.HTML(note("loading the models …", "loading"), elem_id="td-status")
         with gr.Row():
             with gr.Column(scale=3, min_width=320):
                 self._text_side(text)
@@ -122,7 +125,11 @@ class OnlineTab:
         asked = {self.state, *self.controls.values()}
         how: dict[str, Any] = {"inputs": asked, "outputs": self.outputs, **self.model}
         c = self.controls
+        beside: dict[str, Any] = {"concurrency_limit": 8, "api_visibility": "private", "show_progress": "hidden"}
+        again = gr.Button(visible="hidden", elem_id="td-again")
+        again.click(self.ready, c["view"], self.readied, **beside)
         for event in (self.run.click, c["text"].submit, c["chat"].input):
+            event(None, None, None, js=_AGAIN, api_visibility="private")
             self.then_said(event(self._of(self.see.ask), **how))
         typed = [c[name] for name in ("highlight", "tooltip", "max_act")]
         events = [event for control in typed for event in (control.submit, control.blur)]
@@ -194,12 +201,10 @@ class OnlineTab:
         shown = self._views.of(view)
         try:
             for said in _loading(shown):
-                yield {self.status: gr.HTML(note(said, "loading"))}
+                yield {self.status: gr.HTML(note(said, "loading", self._elsewhere(shown)))}
             online = shown.served.online
         except ValueError as error:
-            others = [name for name in self._views.here() if name != shown.name]
-            offered = f"; the models of {' and of '.join(others)} are here" if shown.missing() and others else ""
-            yield {self.status: gr.HTML(note(f"{error}{offered}", "error"))}
+            yield {self.status: gr.HTML(note(str(error), "error", self._elsewhere(shown)))}
             return
         ours = online.can_rank
         notes = online.notes if ours else ["this dashboard computes chosen features: name them"]
@@ -209,6 +214,15 @@ class OnlineTab:
             self.generating: gr.Column(visible=online.can_generate),
         }
 
+    def _elsewhere(self, shown: View) -> str:
+        """Links to the views whose models are here, where those of this one are not."""
+        others = [name for name in self._views.here() if name != shown.name] if shown.missing() else []
+        links = [
+            f'<a href="?{escape(urlencode({"view": self._views.key(name), "tab": "online"}))}">{plain_text(name)}</a>'
+            for name in others
+        ]
+        return f" · here are the models of {' and of '.join(links)}" if links else ""
+
 
 def _loading(view: View) -> Iterator[str]:
     """What is said while the models load: how much comes from the Hub, and how far that is."""
@@ -217,8 +231,10 @@ def _loading(view: View) -> Iterator[str]:
         return
     yield "loading the models …"
     downloads: Sequence[Any] = ()
-    with suppress(OSError):  # the loading itself says why
+    try:
         downloads = view.downloads()
+    except OSError as error:  # the loading itself may try for a while yet
+        yield f"loading the models … {error}"
     while not loading.done():
         if downloads:
             yield f"loading the models … {', '.join(map(str, downloads))}"
