@@ -44,6 +44,16 @@ def test_paths_are_found_beside_the_file_and_hub_ids_stay(tmp_path, monkeypatch)
     assert config.examples is None and config.title == DashboardConfig().title
 
 
+def test_a_model_may_be_a_folder_that_must_be_there(tmp_path):
+    (tmp_path / "copy").mkdir()
+    for text in ("model = { folder = 'copy' }", "models = [{ folder = 'copy' }]", "model = 'copy'"):
+        assert DashboardConfig.read(write(tmp_path, text)).models == (str(tmp_path / "copy"),)
+    views = 'models = ["me/m"]\n[[view]]\nname = "a"\n[[view]]\nname = "b"\nmodel = { folder = "copy" }'
+    read = DashboardConfig.read(write(tmp_path, views))
+    assert [view.models for view in read.views] == [("me/m",), (str(tmp_path / "copy"),)]
+    assert DashboardConfig.demo(model=str(tmp_path / "copy")).views[0].models == (str(tmp_path / "copy"),)
+
+
 def test_every_setting_can_be_written(tmp_path):
     given = {
         "title": "T",
@@ -91,6 +101,9 @@ def test_every_setting_can_be_written(tmp_path):
         ("max_examples = 0", r"max_examples is 0; it must be at least 1"),
         ("models = 'gpt2'", r"models is 'gpt2'; it must be a list of paths or Hub ids"),
         ("models = ['gpt2', 3]", r"models is \['gpt2', 3\]; it must be a list of paths or Hub ids"),
+        ("model = { folder = 'no' }", r"a model's folder is 'no', and there is none at .*/no"),
+        ("model = { id = 'a/b' }", r"a model is \{'id': 'a/b'\}; write a path or a Hub id, or \{ folder = "),
+        ("model = 'a'\nmodels = ['b']", r"model and models are both set; name all in models"),
         ("examples = ['x']", r"examples is \['x'\]; it must be a text"),
         ("which = 'width=16k'", r"which is 'width=16k'; it must be a table"),
         ("[[start]]\ntext = 'x'", r"start is \[\{'text': 'x'\}\]; it must be tables, each with a title"),

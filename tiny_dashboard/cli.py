@@ -134,6 +134,9 @@ def launch(
     settings = None
     if config is not None or given:
         written = DashboardConfig.read(config) if config is not None else DashboardConfig()
+        alone = given["models"] if config is None and list(given) == ["models"] else []
+        if len(alone) == 1 and Path(alone[0]).is_dir():
+            written, given = DashboardConfig.demo(model=alone[0]), {}
         settings = written.but(given, "the command line")
         for view in settings.views:
             where = f"view {view.name!r}: " if view.name else ""

@@ -129,14 +129,17 @@ class DashboardConfig(BaseModel):
         return (given or cls()).but(values, "the variables")
 
     @classmethod
-    def demo(cls, *, here_first: bool = True) -> Self:
+    def demo(cls, *, here_first: bool = True, model: str = "") -> Self:
         """The embedded demo: a SAE of a small model of the Hub, and a crosscoder of a pair that is embedded, too.
 
         Args:
             here_first: the views whose models are on this machine come first; nothing is asked of the Hub.
+            model: a folder with a copy of the small model.
         """
         demo = cls.read(Path(__file__).parent / "demo" / "dashboard.toml")
-        views = sorted(demo.view, key=lambda view: bool(view.missing_models())) if here_first else demo.view
+        copied = {"models": (model,)} if model else {}
+        views = [view.model_copy(update=copied) if len(view.models) == 1 else view for view in demo.view]
+        views = sorted(views, key=lambda view: bool(view.missing_models())) if here_first else views
         return demo.model_copy(update={"view": tuple(views)})
 
     @classmethod
@@ -151,7 +154,7 @@ class DashboardConfig(BaseModel):
         Raises:
             ValueError: a setting is not known, or not of its kind; its value and what is expected are said.
         """
-        values = dict(values)
+        values = _with_models(values, origin, folder)
         tables = values.pop("view", ())
         try:
             settings = cls(**values)
@@ -180,8 +183,9 @@ class DashboardConfig(BaseModel):
         if not all(names) or len({*map(str, names)}) < len(names):
             raise ValueError(f"{origin}: each [[view]] needs a name of its own; they are {names}")
         return tuple(
-            cls.of({**common, **table}, f"{origin}, view {name!r}", folder)
-            for name, table in zip(names, tables, strict=True)
+            cls.of({**common, **_with_models(table, where, folder)}, where, folder)
+            for table in tables
+            for where in [f"{origin}, view {table['name']!r}"]
         )
 
     def but(self, values: Mapping[str, Any], origin: object) -> Self:
@@ -282,6 +286,30 @@ def _toml(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not a TOML file: {error}") from error
+
+
+def _with_models(values: Mapping[str, Any], origin: object, folder: Path | None) -> dict[str, Any]:
+    """The settings, where `model` is the one of `models`, and a table in place of a name says a folder."""
+    values = dict(values)
+    if "model" in values and "models" in values:
+        raise ValueError(f"{origin}: model and models are both set; name all in models")
+    if "model" in values:
+        values["models"] = [values.pop("model")]
+    if isinstance(values.get("models"), Sequence) and not isinstance(values["models"], str):
+        values["models"] = [_model(name, origin, folder or Path()) for name in values["models"]]
+    return values
+
+
+def _model(name: Any, origin: object, beside: Path) -> Any:
+    """A model's name; a table's folder must be there, and is never a name on the Hub."""
+    if not isinstance(name, Mapping):
+        return name
+    if list(name) != ["folder"] or not isinstance(name["folder"], str):
+        raise ValueError(f'{origin}: a model is {dict(name)}; write a path or a Hub id, or {{ folder = "…" }}')
+    path = beside / Path(name["folder"]).expanduser()
+    if not path.is_dir():
+        raise ValueError(f"{origin}: a model's folder is {name['folder']!r}, and there is none at {path}")
+    return str(path.resolve())
 
 
 def _typed(text: str, field: Any, variable: str) -> Any:
