@@ -116,6 +116,17 @@ def test_generation_streams_and_asks_for_time_by_length(zero, here):
     assert zero.spaces.calls[-1] > short
 
 
+def test_all_views_are_loaded_as_the_app_starts_and_stay(bundle):
+    config = DashboardConfig.read(bundle.toml)
+    two = [config.model_copy(update={"name": name}) for name in "ab"]
+    views = views_of_config(
+        config.model_copy(update={"view": tuple(two), "max_loaded": 1}), patient=True, gpu=Spaces().GPU
+    )
+    first, second = (views.of(name).served for name in "ab")
+    assert first.live and second.live and first.online.model is second.online.model
+    assert first.live and second.live
+
+
 def test_errors_keep_their_words(zero):
     with pytest.raises(ValueError, match="feature .999. does not exist"):
         zero.asked.analyze(TEXT, "999")

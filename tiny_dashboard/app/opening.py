@@ -22,13 +22,15 @@ class Opener:
     """Opens the views of one app, which share their models.
 
     Args:
-        max_loaded: views whose models stay loaded, at most; None keeps all.
+        max_loaded: views whose models stay loaded, at most; None keeps all, and so does ZeroGPU.
         several: models are loaded when they are first asked; of a single view, at once in the background.
         gpu: on ZeroGPU, `spaces.GPU`.
     """
 
     def __init__(self, *, max_loaded: int | None = None, several: bool = False, gpu: Any = None) -> None:
-        self._memory, self._several, self._gpu = Memory(max_loaded), several, gpu
+        # ZeroGPU takes models as the app starts, and never after.
+        self._memory = Memory(max_loaded if gpu is None else None)
+        self._several, self._gpu = several, gpu
         self._models: Any = None
 
     def serve(self, offline: Offline | None, online: Online | None, max_text: int = 20_000) -> Served:
