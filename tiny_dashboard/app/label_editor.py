@@ -142,7 +142,8 @@ class LabelEditor:
         for event in (self.save.click, self.name.submit, self.note.submit):
             event(self.write, **how, **_QUIET).then(None, None, None, js=_RELOAD)
         self.download.click(self.export, picker, self.file, **_QUIET).then(None, self.file, None, js=_SAVE)
-        slow: dict[str, Any] = _QUIET | {"concurrency_limit": 2, "show_progress": "minimal"}
+        slow: dict[str, Any] = _QUIET | {"concurrency_limit": 2}
+        slow |= {"show_progress": "minimal", "show_progress_on": [self.said]}
         self.ask.click(self.explain, **how, **slow).then(None, None, None, js=_RELOAD)
 
     # Gradio puts the request and who has signed in where the annotations ask for them.

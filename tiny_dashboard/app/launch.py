@@ -104,6 +104,10 @@ def _blocks(
         if off is on is None:
             gr.HTML(note("nothing is configured: start with --examples SRC, or with --model M --dictionary SRC"))
         Navigation(views, header, tabs, off, on, online_tab).wire(app)
+        nowhere = gr.State()
+        for event in app.fns.values():
+            if event.show_progress == "hidden":  # each step of it draws anew what it is shown on, and all within
+                event.show_progress_on = [nowhere]
     return app
 
 

@@ -111,7 +111,7 @@ class OfflineTab:
         quick: dict[str, Any] = {
             "inputs": self.asked,
             "outputs": self.shown,
-            "concurrency_limit": None,
+            "queue": False,  # one answer, and not a place in a line: a step shall be felt at once
             "api_visibility": "private",
             "show_progress": "hidden",
         }

@@ -28,7 +28,7 @@ function tinyDashboardList(host, ask, open) {
   host.replaceChildren(make("div", { class: "td td-table" }, search, presets, said, plot, make("div", { class: "td-bar" }, count), scroll));
 
   let state = { view: new URLSearchParams(location.search).get("view") ?? "", query: "", sort: "feature", descending: false }, current = null, place = -1, total = 0, columns = [];
-  let pages = new Map(), turn = 0, height = 28, drawn = "", cloud = {};
+  let pages = new Map(), turn = 0, height = 28, drawn = null, cloud = {};
 
   const fetchPage = async (page) => {
     if (pages.has(page)) return pages.get(page);
@@ -57,19 +57,20 @@ function tinyDashboardList(host, ask, open) {
       if (kind === "text" && value) td.title = value;
       return td;
     });
-    const tr = make("tr", { "data-at": at, "aria-rowindex": at + 2 }, make("td", {}, link), ...cells);
-    if (feature.feature === current) tr.setAttribute("aria-current", "true");
-    return tr;
+    return make("tr", { "data-at": at, "data-feature": feature.feature, "aria-rowindex": at + 2 }, make("td", {}, link), ...cells);
+  };
+  const point = () => {
+    for (const tr of body.rows) tr.dataset.feature === String(current) ? tr.setAttribute("aria-current", "true") : tr.removeAttribute("aria-current");
   };
   const draw = async () => {
     const mine = turn, room = Math.ceil(scroll.clientHeight / height) || 20;
-    const first = Math.max(0, Math.floor(scroll.scrollTop / height) - 10), last = Math.min(total, first + room + 20);
+    const top = Math.floor(scroll.scrollTop / height), first = Math.max(0, top - 10), last = Math.min(total, top + room + 10);
     const wanted = [];
     for (let page = Math.floor(first / SIZE) + 1; page <= Math.ceil(last / SIZE); page++) wanted.push(fetchPage(page));
     try { await Promise.all(wanted); } catch { return; } // `load` says why
-    const key = [turn, first, last, current].join();
-    if (mine !== turn || key === drawn) return;
-    drawn = key;
+    if (mine !== turn) return;
+    if (drawn?.turn === turn && drawn.first <= top && Math.min(total, top + room) <= drawn.last) return point();
+    drawn = { turn, first, last };
     const rows = [];
     for (let at = first; at < last; at++) {
       const page = pages.get(Math.floor(at / SIZE) + 1);
@@ -77,6 +78,7 @@ function tinyDashboardList(host, ask, open) {
     }
     const space = (n) => (n > 0 ? [make("tr", { class: "td-space", "aria-hidden": "true", style: `height:${n * height}px` })] : []);
     body.replaceChildren(...space(first), ...rows, ...space(total - first - rows.length));
+    point();
     if (rows[0]) height = rows[0].getBoundingClientRect().height || height;
     table.setAttribute("aria-rowcount", total + 1);
   };
@@ -246,13 +248,13 @@ function tinyDashboardList(host, ask, open) {
     if (!found) return;
     place = at;
     current = found.feature;
+    open(current); // first: it takes the longest
     drawStar();
     const top = at * height, box = scroll.clientHeight - heads.getBoundingClientRect().height;
     if (top < scroll.scrollTop) scroll.scrollTop = top;
     else if (top + height > scroll.scrollTop + box) scroll.scrollTop = top + height - box;
     mark();
     draw();
-    open(found.feature);
   };
   const step = (by) => { if (total) openAt(place < 0 ? 0 : Math.max(0, Math.min(total - 1, place + by))); };
   body.addEventListener("click", (event) => {
@@ -265,7 +267,7 @@ function tinyDashboardList(host, ask, open) {
   });
   let frame;
   scroll.addEventListener("scroll", () => { cancelAnimationFrame(frame); frame = requestAnimationFrame(draw); });
-  new ResizeObserver(() => { drawn = ""; if (total) draw(); }).observe(scroll);
+  new ResizeObserver(() => { drawn = null; if (total) draw(); }).observe(scroll);
 
   const list = {
     step, filter,
