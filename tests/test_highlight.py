@@ -58,7 +58,7 @@ def test_one_element_for_each_token_and_nothing_on_the_quiet_ones():
     assert [(t.text, t.attrs) for t in tokens_of(tree)][0::2] == [("The", {}), (" sat", {})]
     active = tokens_of(tree)[1]
     strongest = f"{round(255 * max_alpha(COLORS[0])):02x}"
-    assert active.attrs == {"style": f"background:{COLORS[0]}{strongest}", "title": "2.00"}
+    assert active.attrs == {"style": f"background:{COLORS[0]}{strongest}", "title": "2"}
     assert tree.one("div", "td").attrs["data-view"] == "text"
     assert tree.one("div", "td-p").text == "The cat sat"
     assert isinstance(html, Html) and html._repr_html_() == html
@@ -94,13 +94,13 @@ def test_bytes_of_a_split_character_show_as_chips_and_add_no_text():
     tokens = tokens_of(tree)
     assert [t.text for t in tokens] == ["", "", "€", "x\ufffd"]
     assert [[b.attrs["data-x"] for b in t.all("b")] for t in tokens] == [["E2"], ["82"], [], ["FF"]]
-    assert tokens[0].attrs["title"] == "1.00"
+    assert tokens[0].attrs["title"] == "1"
 
 
 def test_special_tokens_are_set_back():
     tree = parse(passage_html(one("<s>", "a", "b", values=[3, 0, 1], special=[True, False, False])))
     assert [t.classes for t in tokens_of(tree)] == [["td-s"], [], []]
-    assert tokens_of(tree)[0].attrs["title"] == "3.00"
+    assert tokens_of(tree)[0].attrs["title"] == "3"
     arrays = one("<s>", "a", "b", values=[3, 0, 1], special=np.array([True, False, False]))
     assert passage_html(arrays) == passage_html(replace(arrays, special=[True, False, False]))
 
@@ -129,10 +129,10 @@ def test_the_data_of_the_tooltip_travels_once():
     assert data["colors"] == [COLORS[0], ""]
     (own,) = data["passages"]
     assert own["v"] == [[[2], [0.1235]], [[1, 2], [-2, 1e-9]]]
-    assert ids_of(own) == [7, 65535, 0]
-    for ids in ([1 << 16, 5, 0], [-1, 2, 3], [1, 2, 1 << 24]):
+    assert ids_of(own)[:3] == [7, 65535, 0]
+    for ids in ([8280, 5, 0], [5, 37_000, 9], [1, 2, 78_989], [91**3 - 1, 5, 0], [-1, 2, 3], [1, 2, 1 << 24]):
         (own,) = data_of(parse(passage_html(Passage(["a", "b", "c"], ids=ids))))["passages"]
-        assert ids_of(own) == ids
+        assert ids_of(own)[:3] == ids
     assert "x" not in own
     assert "NaN" not in html
 
@@ -302,7 +302,7 @@ def test_any_values_draw_within_bounds(values, scale):
         else:
             assert re.search("#[0-9a-f]{6}", token.attrs["style"])[0] == (COLORS, NEGATIVE_COLORS)[value < 0][0]
             assert 1 <= alpha_of(token.attrs["style"]) <= strongest[value < 0]
-            assert token.attrs["title"] == format_number(value)
+            assert token.attrs["title"] == f"{value:.4g}"
 
 
 # --- contrast: WCAG 2.2 by code of its own ---------------------------------------------------------------------------

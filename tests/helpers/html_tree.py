@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from base64 import b64decode
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 
@@ -84,9 +83,18 @@ def parse(html: str) -> Node:
 
 
 def data_of(tree: Node) -> dict:
-    """The JSON that travels beside a fragment."""
+    """The JSON that travels beside a fragment, with the values that are the tokens' titles."""
     (script,) = [n for n in tree.all("script") if n.attrs.get("type") == "application/json"]
-    return json.loads(script.raw)
+    data = json.loads(script.raw)
+    for passage, own in zip(passages_of(tree), data["passages"], strict=False):
+        lit = [
+            (at, float(t.attrs["title"]))
+            for at, t in enumerate(tokens_of(passage))
+            if "style" in t.attrs and None in own["v"]
+        ]
+        titles = [[at for at, _ in lit], [value for _, value in lit]]
+        own["v"] = [titles if told is None else told for told in own["v"]]
+    return data
 
 
 def passages_of(tree: Node) -> list[Node]:
@@ -101,5 +109,11 @@ def ids_of(passage: dict) -> list[int]:
     """The token ids of a passage's data."""
     if not passage["id"].startswith("="):
         return [int(i) for i in passage["id"].split()]
-    size, packed = int(passage["id"][1]), b64decode(passage["id"][2:])
-    return [int.from_bytes(packed[at : at + size], "little") for at in range(0, len(packed), size)]
+    n_ids, n_digits, packed = int(passage["id"][1]), int(passage["id"][2]), passage["id"][3:]
+    digits = [chr(c) for c in range(33, 127) if chr(c) not in '"<\\']
+    found = []
+    for at in range(0, len(packed), n_digits):
+        number = sum(digits.index(c) * 91**place for place, c in enumerate(packed[at : at + n_digits]))
+        base = int(91 ** (n_digits / n_ids))
+        found += [number // base**place % base for place in range(n_ids)]
+    return found

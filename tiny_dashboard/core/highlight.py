@@ -15,7 +15,6 @@ from __future__ import annotations
 import json
 import math
 import re
-from base64 import b64encode
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -25,11 +24,9 @@ from typing import Any
 import numpy as np
 
 # Okabe and Ito's colours, told apart with any colour vision: two tracks, and the negative side of each.
-COLORS = ("#d55e00", "#0072b2")
-NEGATIVE_COLORS = ("#009e73", "#cc79a7")
+COLORS, NEGATIVE_COLORS = ("#d55e00", "#0072b2"), ("#009e73", "#cc79a7")
 MIN_CONTRAST, MIN_SHADE = 4.5, 1.15  # of text, as WCAG 2.2 has it for level AA; of the faintest colour
-# (text, background) of the light and of the dark surroundings that the colours are made for
-SURROUNDINGS = (("#1f2937", "#ffffff"), ("#e5e7eb", "#18191b"))
+SURROUNDINGS = (("#1f2937", "#ffffff"), ("#e5e7eb", "#18191b"))  # (text, ground) that colours are for, light and dark
 
 # Characters with no glyph of their own, or that would reorder or break the text around them.
 UNSEEN = re.compile(
@@ -39,10 +36,11 @@ UNSEEN = re.compile(
 _UNHTML = re.compile("[\\x00\\ud800-\\udfff]")  # what a page in UTF-8 cannot hold
 _BETWEEN = "\ufffc"  # "object replacement character", which stands for nothing by itself
 MARKS = {"\t": "⇥", "\r": "␍"}
+_DIGITS = np.array([c for c in range(33, 127) if chr(c) not in '"<\\'], np.uint8)  # 91 that JSON keeps as they are
+# So many ids in so many digits, and below which they fit, the shortest first.
+_GROUPS = [(ids, digits, int(91 ** (digits / ids))) for ids, digits in ((1, 2), (3, 7), (2, 5), (1, 3))]
 _COLOR = re.compile(r"#[0-9a-fA-F]{6}")
-# A gap this short is shown: the line that folds it would be as long.
-_SHORTEST_FOLD = 8
-
+_SHORTEST_FOLD = 8  # a shorter gap is shown: the line that folds it would be as long
 Color = str | Sequence[int]
 
 
@@ -89,11 +87,11 @@ class Track:
         Raises:
             ValueError: they are not one finite number (or NaN) for each token.
         """
+        about = f"track {self.name!r}"
         try:
             array = np.array(_list(self.values), dtype=np.float64)
         except (TypeError, ValueError) as error:
-            raise ValueError(f"the values of track {self.name!r} are not numbers: {str(self.values)[:80]}") from error
-        about = f"track {self.name!r}"
+            raise ValueError(f"the values of {about} are not numbers: {str(self.values)[:80]}") from error
         if array.ndim != 1:
             raise ValueError(f"the values of {about} have shape {array.shape}; give one number for each token")
         for at in np.flatnonzero(np.isinf(array))[:1]:
@@ -146,8 +144,7 @@ def passage_html(passage: Passage, *, window: int | None = None, title: str = ""
     active = sorted({p for ink in inks for p in ink.shown})
     parts, data = tokens_html(passage, inks)
     body = f'<div class="td-p" tabindex="0">{folded(parts, 0, len(parts), active, window)}</div>'
-    bar = legend_of([inks], named=True) if legend else ""
-    return root_html(body, [data], [passage], title, bar, view="text")
+    return root_html(body, [data], [passage], title, legend_of([inks], named=True) if legend else "", view="text")
 
 
 def hex_color(color: Color) -> str:
@@ -219,7 +216,8 @@ def _ink(track: Track, place: int) -> Ink:
     most = max([0.0, *shown.values()]), -min([0.0, *shown.values()])
     ends = float(track.scale or most[0]), float(track.scale or most[1])
     shades = dict.fromkeys(shown, "")
-    for color, end, which in zip(colors, ends, (values[at] > 0, values[at] < 0), strict=True):
+    sides = zip(colors, ends, (values[at] > 0, values[at] < 0), strict=True)
+    for color, end, which in (side for side in sides if side[2].any()):
         weakest, strongest = 255 * min_alpha(color), 255 * max_alpha(color)
         share = np.minimum(np.abs(values[at][which]), end) / (end or 1)
         alphas = np.rint(weakest + (strongest - weakest) * share).astype(int).tolist()
@@ -238,18 +236,19 @@ def tokens_html(passage: Passage, inks: list[Ink]) -> tuple[list[str], dict[str,
             has = f"track {track.name!r} has {len(ink.values)} values"
             raise ValueError(f"{has} for {n} tokens; give one for each token")
         if track.in_tooltip:
-            data["v"].append([list(ink.shown), [float(f"{v:.4g}") for v in ink.shown.values()]])
+            titled = len(inks) == 1 and ink is inks[0]  # its values are the tokens' titles
+            data["v"].append(None if titled else [list(ink.shown), [float(f"{v:.4g}") for v in ink.shown.values()]])
     if passage.ids is not None:
-        ids = _list(passage.ids)
-        if len(ids) != n:
+        if len(ids := _list(passage.ids)) != n:
             raise ValueError(f"{len(ids)} token ids for {n} tokens; give one for each token")
         data["id"] = _packed(ids)
     text = _BETWEEN.join(passage.tokens)
-    parts = f"<i>{_escape(text)}</i>".replace(_BETWEEN, f"</i>{_BETWEEN}<i>").split(_BETWEEN)
+    html = _escape(text)
+    parts = f"<i>{html}</i>".replace(_BETWEEN, f"</i>{_BETWEEN}<i>").split(_BETWEEN)
     if len(parts) != n:
         parts = [f"<i>{_escape(token)}</i>" for token in passage.tokens]
     # The few texts that HTML cannot hold go to the script, for copying and for the tooltip.
-    if not text.replace("\n", "").isprintable() and _UNHTML.search(text):
+    if "<bdi" in html and _UNHTML.search(text):
         data["x"] = {i: token for i, token in enumerate(passage.tokens) if _UNHTML.search(token)}
     for at, chip in passage.chips.items():
         if not 0 <= at < n:
@@ -261,35 +260,38 @@ def tokens_html(passage: Passage, inks: list[Ink]) -> tuple[list[str], dict[str,
         parts[at] = f'<i class="td-s"{parts[at][2:]}'
     for at, remark in passage.remarks.items():
         parts[at] = f'<i title="{plain_text(remark)}"{parts[at][2:]}'
-    for at, background, title in _marks(inks):
-        parts[at] = f'<i style="background:{background}" title="{title}"{parts[at][2:]}'
+    for at, mark in _marks(inks):
+        parts[at] = f"<i {mark}{parts[at][2:]}"
     return parts, data
 
 
 def _packed(ids: Sequence[int]) -> str:
-    """Ids as base64 of three bytes each, the low one first, or of two where that holds all: shorter than digits."""
-    if not ids or min(ids) < 0 or max(ids) >= 1 << 24:
+    """Ids in base 91, the low digit first, two to three bytes each: ids of one number, digits of it, the digits."""
+    found = np.array(ids)
+    if not len(found) or found.dtype.kind != "i" or found.min() < 0 or found.max() >= 91**3:
         return " ".join(map(str, ids))
-    size = 2 if max(ids) < 1 << 16 else 3
-    kept = np.array(ids, dtype="<u4").view(np.uint8).reshape(-1, 4)[:, :size]
-    return f"={size}{b64encode(kept.tobytes()).decode()}"
+    n_ids, n_digits, base = next(group for group in _GROUPS if found.max() < group[2])
+    numbers = np.resize(found, (-(-len(found) // n_ids), n_ids)) @ base ** np.arange(n_ids)
+    return f"={n_ids}{n_digits}{_DIGITS[numbers[:, None] // 91 ** np.arange(n_digits) % 91].tobytes().decode()}"
 
 
-def _marks(inks: list[Ink]) -> Iterator[tuple[int, str, str]]:
-    """Position, CSS background and title of each coloured token; of two tracks the first takes the upper band."""
+def _marks(inks: list[Ink]) -> Iterator[tuple[int, str]]:
+    """Position and attributes of each coloured token; of two tracks the first takes the upper band."""
     if len(inks) == 1:
         for at, value in inks[0].shown.items():
-            yield at, inks[0].shades[at], format_number(value)
+            yield at, f"style=background:{inks[0].shades[at]} title={value:.4g}"
         return
     for at in sorted({p for ink in inks for p in ink.shown}):
         upper, lower = (ink.shades.get(at, "#0000") for ink in inks)
         title = " · ".join(format_number(ink.values[at]) for ink in inks if not math.isnan(ink.values[at]))
-        yield at, f"linear-gradient({upper} 50%,{lower} 50%)", title
+        yield at, f'style="background:linear-gradient({upper} 50%,{lower} 50%)" title="{title}"'
 
 
 def _escape(text: str) -> str:
     """Plain text as HTML with the same text content, where characters without a glyph can be shown."""
-    html = escape(text, quote=False)
+    # No page takes an "&" for more than that where a token ends, or before a space.
+    html = text.replace("&", "&amp;").replace(f"&amp;{_BETWEEN}", f"&{_BETWEEN}").replace("&amp; ", "& ")
+    html = html.replace("<", "&lt;")
     # That a text is surely free of unseen characters is told several times faster than by the pattern.
     return (html if text.replace("\n", "").isprintable() else UNSEEN.sub(_mark, html)).replace("\n", "<b>\n</b>")
 
@@ -306,7 +308,7 @@ def folded(parts: list[str], start: int, end: int, near: Sequence[int], window: 
     if window is None or not near:
         return "".join(parts[start:end])
     out, at = [], start
-    for low, high in [(p - window, p + window + 1) for p in near] + [(end, end)]:
+    for low, high in [*((p - window, p + window + 1) for p in near), (end, end)]:
         low, high = max(start, min(low, end)), min(high, end)
         if low - at >= _SHORTEST_FOLD:
             out.append(f"<details><summary>{low - at} tokens</summary>{''.join(parts[at:low])}</details>")
@@ -320,9 +322,8 @@ def folded(parts: list[str], start: int, end: int, near: Sequence[int], window: 
 def legend_of(all_inks: Iterable[list[Ink]], *, named: bool) -> str:
     """The scale of each highlighted track, below zero to the left; `named` names a track that is the only one, too."""
     ends: dict[str, list[Ink]] = {}
-    for inks in all_inks:
-        for ink in inks:
-            ends.setdefault(ink.track.name, []).append(ink)
+    for ink in (ink for inks in all_inks for ink in inks):
+        ends.setdefault(ink.track.name, []).append(ink)
     out = []
     for name, inks in ends.items():
         highest, lowest = (max(ink.most[side] for ink in inks) for side in (0, 1))
@@ -331,9 +332,7 @@ def legend_of(all_inks: Iterable[list[Ink]], *, named: bool) -> str:
             continue
         shared = len(inks) == 1 or inks[0].track.scale is not None
         scale = ["0"]
-        for side, most, sign in ((0, highest, ""), (1, lowest, "−")):
-            if not most:
-                continue
+        for side, most, sign in (one for one in ((0, highest, ""), (1, lowest, "−")) if one[1]):
             color, end = inks[0].colors[side], inks[0].ends[side]
             label = sign + format_number(end) if shared else ""
             ramp = f"linear-gradient({270 if side else 90}deg,{color}00,{color}{round(255 * max_alpha(color)):02x})"
@@ -358,14 +357,13 @@ def root_html(
     for at, passage in enumerate(passages):
         if (own := [track.name for track in passage.tracks if track.in_tooltip]) != names:
             these, first = ", ".join(own) or "none", ", ".join(names) or "none"
-            raise ValueError(
-                f"passage {at} has the tracks {these}, and the first has {first}; give all the same, in order"
-            )
+            has = f"passage {at} has the tracks {these}, and the first has {first}"
+            raise ValueError(f"{has}; give all the same, in order")
     usual = dict(zip([id(track) for track in tracks if track.highlighted], COLORS, strict=False))
     colors = [hex_color(usual[id(t)] if t.color is None else t.color) if id(t) in usual else "" for t in tracks]
     shown = [color for color, track in zip(colors, tracks, strict=True) if track.in_tooltip]
-    about = {"names": names, "colors": shown, "passages": data}
     # "<" is the one character that could end the script element.
+    about = {"names": names, "colors": shown, "passages": data}
     payload = json.dumps(about, separators=(",", ":")).replace("<", "\\u003c")
     head = f"<h3>{plain_text(title)}</h3>" if title else ""
     head += f'<div class="td-bar">{bar}</div>' if bar else ""
@@ -380,9 +378,10 @@ def plain_text(text: str) -> str:
     return escape(UNSEEN.sub(lambda m: " " if m[0] in "\t\r" else "\ufffd", str(text).replace("\n", " ")))
 
 
-def _list(values: Any) -> list[Any]:
+def _list(values: Any) -> Any:
     # A tensor's own tolist() spares importing torch, and knows every device and dtype.
-    return values.tolist() if hasattr(values, "tolist") else list(values)
+    plain = isinstance(values, np.ndarray) and values.dtype.kind in "fiub"
+    return values if plain else values.tolist() if hasattr(values, "tolist") else list(values)
 
 
 def _over(color: str, ground: str, alpha: float) -> tuple[float, ...]:

@@ -22,12 +22,19 @@ function tinyDashboard(host, emit) {
     return parsed.get(root).data;
   };
   const tokensOf = (passage) => [...passage.querySelectorAll("i")];
-  // "=", 2 or 3, and so many bytes for each id, the low one first, in base64; or digits with spaces between them.
+  // "=", so many ids of one number, so many digits of it in base 91, the low ones first; or numbers with spaces between them.
+  const DIGITS = [...Array(94).keys()].map((c) => String.fromCharCode(c + 33)).filter((c) => !'"<\\'.includes(c)).join("");
   const idAt = (ids, position) => {
     if (ids[0] !== "=") return Number(ids.split(" ")[position]);
-    const size = Number(ids[1]), bytes = atob(ids.slice(2)).slice(position * size, position * size + size);
-    return [...bytes].reduceRight((id, byte) => id * 256 + byte.charCodeAt(0), 0);
+    const [n, width] = [Number(ids[1]), Number(ids[2])], base = Math.floor(91 ** (width / n)), at = 3 + Math.floor(position / n) * width;
+    const number = [...ids.slice(at, at + width)].reduceRight((sum, digit) => sum * 91 + DIGITS.indexOf(digit), 0);
+    return Math.floor(number / base ** (position % n)) % base;
   };
+  // [positions, values] of each track; those of one that colours the tokens alone are their titles.
+  const valuesOf = (passage, own) => own.v.map((told) => {
+    const lit = told ? [] : tokensOf(passage).flatMap((token, at) => token.hasAttribute("style") ? [[at, Number(token.dataset.title || token.title)]] : []);
+    return told ?? [0, 1].map((side) => lit.map((pair) => pair[side]));
+  });
   // What else fires there, where that is told beside the fragment: {f: [features of each token], v: [values], names}.
   const strongest = (root, position, shown) => {
     const script = root.parentNode?.querySelector?.(":scope > script.td-strongest");
@@ -41,7 +48,7 @@ function tinyDashboard(host, emit) {
     const passage = token.closest(".td-p"), root = token.closest(".td"), data = dataOf(root);
     const index = [...root.querySelectorAll(".td-p")].indexOf(passage), own = data.passages[index] || { v: [] };
     const position = tokensOf(passage).indexOf(token), chip = token.querySelector("b[data-x]")?.dataset.x;
-    const values = own.v.flatMap(([at, value], track) => {
+    const values = valuesOf(passage, own).flatMap(([at, value], track) => {
       const found = at.indexOf(position);
       return found < 0 ? [] : [{ name: data.names[track], color: data.colors[track], value: value[found] }];
     });
@@ -103,7 +110,7 @@ function tinyDashboard(host, emit) {
     },
     JSON: (passage) => {
       const { names } = dataOf(passage.closest(".td")), own = ownOf(passage), tokens = exact(passage);
-      const values = own.v.map(([at, value], track) => [names[track], tokens.map((_, i) => value[at.indexOf(i)] ?? 0)]);
+      const values = valuesOf(passage, own).map(([at, value], track) => [names[track], tokens.map((_, i) => value[at.indexOf(i)] ?? 0)]);
       const ids = own.id ? { token_ids: tokens.map((_, i) => idAt(own.id, i)) } : {};
       const origin = passage.parentNode.querySelector(".td-from")?.textContent;
       return JSON.stringify({ ...(origin && { origin }), tokens, ...ids, activations: Object.fromEntries(values) });
