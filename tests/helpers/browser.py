@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+MEDIA = {"color_scheme", "reduced_motion", "forced_colors", "media"}  # what a page can be told, as a person's system
 PERSON = {"viewport": {"width": 1120, "height": 800}, "color_scheme": "light"}
 
 
 class Visits:
     """Opens pages, and remembers what none of them may do.
 
-    They share the browser's first context, and so the files that it has read already: a page of the app opens in half
-    of the time. One with options of its own, or of another person, has a context of its own.
+    They share the browser's first context, and so the files that it has read already, and one process that lives on
+    with the first page: a page of the app opens in half of the time. One with options that a page cannot have by
+    itself, or of another person, has a context of its own.
     """
 
     def __init__(self, browser, origin: str) -> None:
         self._browser, self.origin = browser, origin
         self.contexts, self.pages, self.dialogs, self.strangers, self.errors = [], [], [], [], []
 
-    def __call__(self, path: str = "", *, wait: str | None = None, another: bool = False, **options):
+    def __call__(self, path: str = "", *, wait: str | None = None, another: bool = False, viewport=None, **options):
+        media = {name: options.pop(name) for name in MEDIA & options.keys()}
         page = self._context(another or bool(options), options).new_page()
+        page.set_viewport_size(viewport or PERSON["viewport"])
+        page.emulate_media(**media)
         self.watch(page)
         page.goto(self.origin + path if path.startswith(("/", "?")) or not path else path)
         if wait:
@@ -34,7 +39,10 @@ class Visits:
 
     def _context(self, own: bool, options: dict):
         if not own:
-            return self._browser.contexts[0]
+            shared = self._browser.contexts[0]
+            if self.origin and not shared.pages:
+                shared.new_page().goto(self.origin + "/theme.css")
+            return shared
         self.contexts.append(self._browser.new_context(**PERSON | options))
         return self.contexts[-1]
 

@@ -48,10 +48,10 @@ def collect_on_ray(
         ImportError: Ray is not installed.
         TypeError: something that every worker must load is given as an object.
     """
-    ray, started = _ray(address)
     models = [models] if isinstance(models, str) else models
     named = [("dictionary", dictionary), ("corpus", corpus), ("tokenizer", tokenizer or "")]
     _check_named(*named, *(("models", model) for model in models))
+    ray, started = _ray(address)
     out = Path(out).absolute()
     folder = out.with_name(out.name + ".shards")
 
