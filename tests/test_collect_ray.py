@@ -29,7 +29,7 @@ def names(tmp_path):
     for name, model in zip(("base", "chat"), pair):
         model.save_pretrained(tmp_path / name)
     tokenizer.save_pretrained(tmp_path / "tokenizer")
-    rows = [{"text": document} for document in make_corpus(600) if isinstance(document, str)]
+    rows = [{"text": document} for document in make_corpus(300) if isinstance(document, str)]
     (tmp_path / "corpus.jsonl").write_text("\n".join(map(json.dumps, rows)))
     models = [str(tmp_path / "base"), str(tmp_path / "chat")]
     return (models, str(tmp_path / "dictionary"), str(tmp_path / "corpus.jsonl")), str(tmp_path / "tokenizer")
@@ -59,7 +59,7 @@ def test_a_lost_worker_changes_nothing(names, tmp_path):
         os.kill(pid, signal.SIGKILL)
         killed.append(pid)
 
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     try:
         threading.Thread(target=kill_one, daemon=True).start()
         (models, dictionary, corpus), tokenizer = names

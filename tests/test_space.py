@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 import runpy
 import shutil
-import sqlite3
 import sys
 import threading
 import time
@@ -74,19 +72,6 @@ def test_zero_gpu_gets_the_decorator(launched, monkeypatch):
     assert [options["gpu"] for _, options in launched] == [None, "decorator"]
 
 
-def test_it_serves_where_gradio_says(tmp_path):
-    with sqlite3.connect(tmp_path / "examples.db") as db:
-        db.execute("create table data_table (key integer primary key, examples text)")
-        db.execute("insert into data_table values (4, ?)", [json.dumps([[2.0, ["Ġone", "Ġtwo"], [0.0, 2.0]]])])
-    config = tmp_path / "dashboard.toml"
-    config.write_text('examples = "examples.db"')
-    port = free_port()
-    place = {"GRADIO_SERVER_NAME": "127.0.0.1", "GRADIO_SERVER_PORT": port}
-    with serving([sys.executable, str(APP)], port, DASHBOARD_CONFIG=str(config), **place) as client:
-        answer = client.predict(feature=4, max_examples=1, scale="feature", api_name="/examples")
-    assert answer["examples"][0]["tokens"] == [" one", " two"]
-
-
 # Loaded by a Python before all else: writes down whom it calls, and whose address it looks up.
 LISTENER = """
 import sys
@@ -99,50 +84,11 @@ sys.addaudithook(listen)
 """
 
 
-def test_the_hub_fails_at_the_start_and_in_between(tmp_path, bundle):
-    """The app is there all the time, says what is missing, recovers, and calls nobody but the Hub."""
-    (tmp_path / "dashboard.toml").write_text('title = "Patient"\nexamples = "me/examples"\ntokenizer = "me/tokenizer"')
-    app = shutil.copy(APP, tmp_path)
-    port = free_port()
-    with Hub() as hub:
-        hub.datasets["me/examples"] = Dataset(bundle.root / "examples")
-        hub.datasets["models/me/tokenizer"] = Dataset(bundle.root / "tokenizer")
-        hub.fail["."] = 500
-        log = tmp_path / "log"
-        (tmp_path / "sitecustomize.py").write_text(f"LOG = {str(log)!r}{LISTENER}{IMPATIENT}")
-        path = f"{tmp_path}{os.pathsep}{APP.parents[1]}"
-        place = {"GRADIO_SERVER_NAME": "127.0.0.1", "GRADIO_SERVER_PORT": port, "PYTHONPATH": path}
-        home = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home"), "GRADIO_ANALYTICS_ENABLED": "False"}
-        with serving([sys.executable, str(app)], port, **place, **home) as client:
+def test_a_space_on_a_hub_that_fails_and_is_slow(tmp_path, bundle, visits):
+    """It listens where Gradio is told to, says what is missing, recovers, and calls nobody but the Hub.
 
-            def ask(feature):
-                try:
-                    return client.predict(feature=feature, max_examples=1, scale="feature", api_name="/examples")
-                except AppError as error:
-                    return str(error)
-
-            def until_it_works(feature):
-                for _ in range(60):
-                    if not isinstance(answer := ask(feature), str):
-                        return answer
-                    time.sleep(0.5)
-                raise AssertionError(answer)
-
-            assert "the Hub fails (status 500)" in ask(0)
-            hub.fail.clear()
-            assert until_it_works(0)["examples"]
-            hub.fail["examples/"] = 404
-            asked = next(f for f in range(63, 0, -1) if isinstance(ask(f), str))
-            assert "the Hub fails (status 404)" in ask(asked)
-            hub.fail.clear()
-            assert until_it_works(asked)["examples"]
-        served = {urlsplit(request.path).path.split("/")[1] for request in hub.taken()}
-        assert served <= {"api", "datasets", "large", "me"}
-    assert set(log.read_text().splitlines()) <= {"connect 127.0.0.1", "look up 127.0.0.1", "look up localhost"}
-
-
-def test_models_that_come_from_the_hub(tmp_path, bundle, visits):
-    """Examples do not wait for them; the online tab says how far they are, why they are not there, and what is."""
+    Examples do not wait for models; the online tab says how far these are, why they are not there, and what is.
+    """
     (tmp_path / "dashboard.toml").write_text(f"""
 tokenizer = "me/tokenizer"
 layer = 1
@@ -163,7 +109,8 @@ models = ["{bundle.root}/base", "{bundle.root}/chat"]
     )
     app = shutil.copy(APP, tmp_path)
     port = free_port()
-    (tmp_path / "sitecustomize.py").write_text(IMPATIENT)
+    log = tmp_path / "log"
+    (tmp_path / "sitecustomize.py").write_text(f"LOG = {str(log)!r}{LISTENER}{IMPATIENT}")
     path = f"{tmp_path}{os.pathsep}{APP.parents[1]}"
     place = {"GRADIO_SERVER_NAME": "127.0.0.1", "GRADIO_SERVER_PORT": port, "PYTHONPATH": path}
     with Hub() as hub:
@@ -172,11 +119,33 @@ models = ["{bundle.root}/base", "{bundle.root}/chat"]
         for name in ("crosscoder", "chat", "tokenizer"):
             hub.datasets[f"models/me/{name}"] = Dataset(bundle.root / name)
         weights = hub.held["base/.*model.safetensors"] = threading.Event()
-        hub.fail["me/base"] = 503
+        hub.fail |= {"me/base": 503, "me/examples": 500}
         home = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home"), "HF_HUB_DOWNLOAD_TIMEOUT": "120"}
         visits.origin = f"http://127.0.0.1:{port}"
         with serving([sys.executable, str(app)], port, **place, **home) as client:
+
+            def ask(feature):
+                try:
+                    return client.predict(feature=feature, max_examples=1, scale="feature", api_name="/examples")
+                except AppError as error:
+                    return str(error)
+
+            def until_it_works(feature):
+                for _ in range(60):
+                    if not isinstance(answer := ask(feature), str):
+                        return answer
+                    time.sleep(0.5)
+                raise AssertionError(answer)
+
             try:
+                assert "the Hub fails (status 500)" in ask(0)
+                del hub.fail["me/examples"]
+                assert until_it_works(0)["examples"]
+                hub.fail["examples/"] = 404
+                asked = next(f for f in range(63, 0, -1) if isinstance(ask(f), str))
+                assert "the Hub fails (status 404)" in ask(asked)
+                del hub.fail["examples/"]
+                assert until_it_works(asked)["examples"]
                 page = visits("/?feature=9", wait="#td-examples .td-x")
                 page.get_by_role("tab", name="Online").click()
                 failed = page.locator("#td-status .td-error")
@@ -199,6 +168,9 @@ models = ["{bundle.root}/base", "{bundle.root}/chat"]
             expect(page.get_by_text("loading the models")).to_have_count(0)
             expect(near).to_have_count(0)
             assert client.predict(**text)["tokens"] == there["tokens"]
+        served = {urlsplit(request.path).path.split("/")[1] for request in hub.taken()}
+        assert served <= {"api", "datasets", "large", "me"}
+    assert set(log.read_text().splitlines()) <= {"connect 127.0.0.1", "look up 127.0.0.1", "look up localhost"}
 
 
 def test_the_endpoints_have_their_names(bundle):
