@@ -101,6 +101,12 @@ def test_top(pair, crosscoder, monkeypatch):
         torch.testing.assert_close(torch.tensor(top.values), values[order[:10]])
         torch.testing.assert_close(top.token_values, codes.topk(3, 1).values)
         torch.testing.assert_close(codes.gather(1, top.token_features), top.token_values)
+        maxima = torch.rand(codes.shape[1]) + 0.1
+        maxima[::7] = torch.nan
+        shares = (codes / maxima).nan_to_num(0)
+        top = featurizer.read(IDS).top(10, per_token=3, maxima=maxima.tolist())
+        torch.testing.assert_close(shares.gather(1, top.token_features), shares.topk(3, 1).values)
+        torch.testing.assert_close(codes.gather(1, top.token_features), top.token_values)
     ignored = featurizer.read(IDS).top(N, ignore=[True] + [False] * 5)
     torch.testing.assert_close(torch.tensor(ignored.values), codes[1:].max(0).values[ignored.features])
     assert 0 not in ignored.positions

@@ -9,7 +9,7 @@ from html import escape
 from typing import Any
 
 from tiny_dashboard.app.components import note
-from tiny_dashboard.app.served import Served, plain
+from tiny_dashboard.app.served import Served
 from tiny_dashboard.core.highlight import format_number, passage_html, plain_text
 from tiny_dashboard.core.prompts import EncodedText
 from tiny_dashboard.core.statistics import visible
@@ -29,6 +29,7 @@ class Seen:
         n_prompt: tokens before the answer; 0 without one.
         highlighted, auto: the features that colour the tokens; whether they were chosen for the person.
         top: what fires, as of `Served.top`; None where it is not known.
+        here: what fires at the token that was clicked, as of `Served.at`.
         across: what fires in other views at the token that was clicked, as of `Views.across`.
         waiting: so many more views read the same models, and are not loaded.
     """
@@ -40,6 +41,7 @@ class Seen:
     highlighted: Sequence[int] = ()
     auto: bool = False
     top: Mapping[str, Any] | None = None
+    here: Mapping[str, Any] | None = None
     across: Sequence[Mapping[str, Any]] = ()
     waiting: int = 0
 
@@ -110,8 +112,8 @@ class OnlineHtml:
         """The three strongest features of each token, for the tooltip."""
         if seen.top is None:
             return {}
-        features = [row[:3] for row in seen.top["token_features"]]
-        values = [[float(f"{value:.4g}") for value in row[:3]] for row in seen.top["token_values"]]
+        features = seen.top["token_features"]
+        values = [[float(f"{value:.4g}") for value in row] for row in seen.top["token_values"]]
         names = self._ask.names(sorted({feature for row in features for feature in row}))
         return {"f": features, "v": values, "names": {feature: name[:60] for feature, name in names.items()}}
 
@@ -119,25 +121,18 @@ class OnlineHtml:
         """What fires over the text, or at the token that was clicked."""
         if seen.top is None:
             return note("only chosen features are computed here")
-        at = int(seen.question.token) if seen.question.token.isdecimal() else len(seen.encoded.ids)
         raw = seen.question.raw or not seen.top["share"]
-        if at >= len(seen.encoded.ids):
-            where, rows = "over the text", seen.top["raw" if raw else "share"]
-        else:
-            features, values = seen.top["token_features"][at], seen.top["token_values"][at]
-            where = f"token {at}"
-            rows = [
-                {"feature": f, "label": self._ask.label(f), "activation": value, "most": plain(float(most))}
-                for f, value, most in zip(features, values, self._ask.maxima(features), strict=True)
-                if value > 0
-            ]
-            rows.sort(key=lambda row: -row["activation"] / (1 if raw else row["most"] or float("inf")))
-        token = _chip(self._ask.online.texts(seen.encoded.ids)[at]) if where != "over the text" else ""
-        back = '<button type="button" data-action="text">over the text</button> › ' if token else ""
+        rows = (seen.here or seen.top)["raw" if raw else "share"]
+        where, token, back = "over the text", "", ""
+        if seen.here is not None:
+            at = int(seen.question.token)
+            where, token = f"token {at}", _chip(self._ask.online.texts(seen.encoded.ids)[at])
+            token += f" · {len(rows)} of {seen.here['n']}" if seen.here["n"] > len(rows) else ""
+            back = '<button type="button" data-action="text">over the text</button> › '
         bar = f'<div class="td-bar"><span>What fires {back}{where} {token}</span>{_ranks(raw, seen.top)}</div>'
         strongest = max((row["activation"] for row in rows), default=1.0)
         body = "".join(self._row(row, seen, None if raw else row["most"], strongest) for row in rows)
-        across = _across(seen) if token else ""
+        across = _across(seen) if seen.here is not None else ""
         return f'<div class="td td-fires">{bar}{body or note(f"no feature fires {where}")}{across}</div>'
 
     def _row(self, row: Mapping[str, Any], seen: Seen, most: float | None, strongest: float) -> str:

@@ -170,10 +170,13 @@ class OnlineView:
 
     def _listed(self, seen: Seen) -> Shown:
         token, name = seen.question.token, self._views.of(seen.question.view).name
-        if token.isdecimal() and int(token) < len(seen.encoded.ids):
+        here, across, waiting = None, [], 0
+        if seen.top is not None and token.isdecimal() and int(token) < len(seen.encoded.ids):
+            here = self._served(seen.question).at(seen.encoded, int(token))
             rows = self._views.across(name, seen.encoded, int(token))
             across = [row | {"here": row["view"] == name} for row in rows]
-            seen = replace(seen, across=across, waiting=len(self._views.waiting(name)))
+            waiting = len(self._views.waiting(name))
+        seen = replace(seen, here=here, across=across, waiting=waiting)
         return {"top": self._draw(seen).fires(seen), "state": seen.state(), "said": seen.said()}
 
     def answer(self, question: Question, seen: Seen | None, length: float, temperature: float) -> Iterator[Shown]:

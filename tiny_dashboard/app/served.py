@@ -108,45 +108,49 @@ class Served:
         """What fires over a text and at each of its tokens, with what the examples know of it.
 
         Returns:
-            {raw, share: the strongest by activation, and by share of the feature's own maximum where maxima are known:
-            [{feature, label, activation, position, token, most}], token_features, token_values: of each token}
+            {raw, share: as `at` has them, each row with {position, token} of its peak; token_features, token_values:
+            three of each token, by share where maxima are known}
         """
         online = self.online
         if not online.can_rank:
             raise ValueError("this dashboard computes chosen features only; name them")
-        found = online.top_encoded(encoded, online.n_features or 1_000_000)
-        most = self.maxima(found.features)
-        shares = np.nan_to_num(np.array(found.values) / most)
-        by_share = np.argsort(-shares, kind="stable")[: k if np.isfinite(most).any() else 0]
+        n = online.n_features
+        maxima = None if n is None else self.maxima(np.arange(n))
+        known = maxima is not None and np.isfinite(maxima).any()
+        of_tokens = {"per_token": 3, "maxima": maxima if known else None}
+        found = online.top_encoded(encoded, n or 1_000_000, **of_tokens)
         texts = online.texts(encoded.ids)
-
-        def row(place: int) -> dict[str, Any]:
-            feature, position = found.features[place], found.positions[place]
-            about = {"feature": feature, "label": self.label(feature), "activation": plain(found.values[place])}
-            return about | {"position": position, "token": texts[position], "most": plain(float(most[place]))}
-
-        return {
-            "raw": [row(place) for place in range(min(k, len(found.features)))],
-            "share": [row(int(place)) for place in by_share],
+        peaks = [{"position": position, "token": texts[position]} for position in found.positions]
+        return self._ranked(found.features, found.values, k, peaks) | {
             "token_features": found.token_features.tolist(),
             "token_values": found.token_values.tolist(),
         }
 
-    def strongest_at(self, encoded: EncodedText, token: int) -> dict[str, Any] | None:
-        """What fires most at one token, by share of its own maximum where maxima are known; None where nothing does.
+    def at(self, encoded: EncodedText, token: int, k: int = 20) -> dict[str, Any]:
+        """What fires at one token.
 
         Returns:
-            {feature, label, activation, share}
+            {n: so many features, raw, share: the first by activation, and by share of the feature's own maximum where
+            maxima are known: [{feature, label, activation, most}]}
         """
-        features, values = self.online.read(encoded).at(token, MAX_TOP)  # type: ignore[attr-defined]
-        if not features:
-            return None
-        shares = np.array(values) / self.maxima(features)
-        best = int(np.nan_to_num(shares).argmax())  # the first, which is the strongest, where no maximum is known
-        about = {"feature": features[best], "label": self.label(features[best])}
-        return about | {"activation": plain(values[best]), "share": plain(float(shares[best]))}
+        features, values = self.online.read(encoded).at(token)  # type: ignore[attr-defined]
+        return self._ranked(features, values, k) | {"n": len(features)}
 
-    def maxima(self, features: Sequence[int]) -> np.ndarray:
+    def _ranked(
+        self, features: Sequence[int], values: Sequence[float], k: int, more: Sequence[dict[str, Any]] = ()
+    ) -> dict[str, Any]:
+        most = self.maxima(features)
+        shares = np.nan_to_num(np.array(values) / most)
+        by_share = np.argsort(-shares, kind="stable")[: k if np.isfinite(most).any() else 0]
+
+        def row(place: int) -> dict[str, Any]:
+            about = {"feature": features[place], "label": self.label(features[place])}
+            about |= {"activation": plain(values[place]), "most": plain(float(most[place]))}
+            return about | (more[place] if more else {})
+
+        return {"raw": [row(i) for i in range(min(k, len(features)))], "share": [row(int(i)) for i in by_share]}
+
+    def maxima(self, features: Sequence[int] | np.ndarray) -> np.ndarray:
         """The largest known activation of each of these features, `[len(features)]`; NaN where it is not known."""
         if self._offline is None:
             known = self.online.max_acts or {}
@@ -160,7 +164,7 @@ class Served:
         found = zip(features, self._of_table("label", features, ""), strict=True)
         return {feature: json_data(name) for feature, name in found if name}
 
-    def _of_table(self, column: str, features: Sequence[int], unknown: Any) -> Sequence[Any]:
+    def _of_table(self, column: str, features: Sequence[int] | np.ndarray, unknown: Any) -> Sequence[Any]:
         try:
             table = self.offline.table
             values = table.column(column)

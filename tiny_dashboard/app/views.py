@@ -107,8 +107,12 @@ class Views:
         together = [view for view in self._views.values() if mine is not None and _passes(view) is mine]
         if len(together) < 2:
             return []
-        found = [(view.name, view.served.strongest_at(encoded, token)) for view in together]
-        rows = [{"view": at} | strongest for at, strongest in found if strongest]
+        rows = []
+        for view in together:
+            here = view.served.at(encoded, token, 1)
+            for row in here["share"] or here["raw"]:
+                share = row["activation"] / row["most"] if row["most"] else None
+                rows.append({"view": view.name, "share": share} | row)
         return sorted(rows, key=lambda row: (row["share"] or 0, row["activation"]), reverse=True)
 
     def here(self) -> list[str]:

@@ -119,9 +119,9 @@ class FeaturizerDashboard(OnlineDashboard):
         """
         return self.top_encoded(self.encode(text, chat=chat), k)
 
-    def top_encoded(self, encoded: EncodedText, k: int = 20) -> TopFeatures:
-        """`top_features` for a text that is tokenised already."""
-        return self.read(encoded).top(k, ignore=encoded.special)
+    def top_encoded(self, encoded: EncodedText, k: int = 20, **options: Any) -> TopFeatures:
+        """`top_features` for a text that is tokenised already; options are those of `Reading.top`."""
+        return self.read(encoded).top(k, ignore=encoded.special, **options)
 
     @cached_property
     def decoder(self) -> DecoderView | None:

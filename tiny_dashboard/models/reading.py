@@ -20,7 +20,7 @@ class TopFeatures(NamedTuple):
 
     Attributes:
         features, values, positions: strongest over the text first: feature, its peak, and the token of its peak.
-        token_features, token_values: the strongest at each token, `[seq, per_token]`; value 0 where fewer fire.
+        token_features, token_values: the first at each token, `[seq, per_token]`; value 0 where fewer fire.
     """
 
     features: list[int]
@@ -86,13 +86,23 @@ class Reading:
         return (dictionary.contributions(x, features) * fires[..., None]).float().cpu()
 
     @torch.no_grad()
-    def top(self, k: int = 20, *, per_token: int = 5, ignore: Sequence[bool] | None = None) -> TopFeatures:
+    def top(
+        self,
+        k: int = 20,
+        *,
+        per_token: int = 5,
+        ignore: Sequence[bool] | None = None,
+        maxima: Sequence[float] | None = None,
+    ) -> TopFeatures:
         """The features that fire most: over the text, and at each token. Encodes every feature.
 
         Args:
             k, per_token: how many features over the text, and at each token.
             ignore: True at tokens that do not count over the text (BOS, chat template), `[seq]`; outliers never do.
+            maxima: of each feature, `[n_features]`: at a token the largest shares of them come first, those of an
+                unknown one (NaN) last; without it the largest activations.
         """
+        scale = None if maxima is None else torch.as_tensor(maxima, dtype=torch.float32, device=self.x.device)
         best = where = torch.empty(0)
         per_values, per_features = [], []
         skip = self.sinks if ignore is None else self.sinks | torch.as_tensor(ignore)
@@ -100,8 +110,9 @@ class Reading:
         size = max(1, ENCODE_BYTES // (4 * (getattr(self.featurizer.dictionary, "n_features", None) or 2**16)))
         for start in range(0, len(self.x), size):
             codes = self._encode(self.x[start : start + size]).float()
-            values, found = codes.topk(min(per_token, codes.shape[1]), dim=1)
-            per_values.append(values.cpu())
+            ranked = codes if scale is None else (codes / scale).nan_to_num(0)
+            found = ranked.topk(min(per_token, codes.shape[1]), dim=1).indices
+            per_values.append(codes.gather(1, found).cpu())
             per_features.append(found.cpu())
             peak, position = codes.masked_fill(skip[start : start + size], 0).max(0)
             if start == 0:
@@ -115,12 +126,12 @@ class Reading:
             order.tolist(), best[order].tolist(), where[order].tolist(), torch.cat(per_features), torch.cat(per_values)
         )
 
-    def at(self, token: int, k: int = 5) -> tuple[list[int], list[float]]:
-        """The features that fire most at one token, and how much; only this token is encoded, of every feature."""
+    def at(self, token: int) -> tuple[list[int], list[float]]:
+        """The features that fire at one token, and how much, the strongest first; only this token is encoded."""
         codes = self._encode(self.x[token : token + 1])[0].float()
-        values, features = codes.topk(min(k, len(codes)))
-        fires = values > 0
-        return features[fires].tolist(), values[fires].tolist()
+        values, features = codes.sort(descending=True, stable=True)
+        fires = int((values > 0).sum())
+        return features[:fires].tolist(), values[:fires].tolist()
 
     def _check(self, features: Sequence[int]) -> None:
         if isinstance(self.featurizer.dictionary, Dictionary):
