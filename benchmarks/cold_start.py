@@ -1,7 +1,7 @@
 """A Space's cold start: from the start of its process to what a visitor sees, with everything still on the Hub.
 
-The Hub is a stand-in on loopback with the demo's examples, tokenizer, dictionary and models. Weights it gives only once
-the first examples have been seen.
+The Hub is a stand-in on loopback with the demo's examples, tokenizer, dictionary and models. Weights it gives whole
+only once the first examples have been seen. Once with one view, and once with two.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ tokenizer = "me/tokenizer"
 layer = 2
 feature = 656
 """
+VIEWS = '[[view]]\nname = "first"\n[[view]]\nname = "second"\n'
 LIMITS = {  # seconds, but for the last
     "the port answers": 12.0,
     "first paint": 15.0,
@@ -81,9 +82,16 @@ def watch(page: Page, url: str, server: subprocess.Popen, hub: Any, weights: thr
 
 
 def run() -> None:
+    for views in ("", VIEWS):
+        print("two views" if views else "one view")
+        visit(CONFIG + views)
+
+
+def visit(config: str) -> None:
+    """Start a Space of this config, visit it, and print what was seen."""
     chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
     with tempfile.TemporaryDirectory() as place, Hub() as hub, sync_playwright() as playwright:
-        (Path(place) / "dashboard.toml").write_text(CONFIG)
+        (Path(place) / "dashboard.toml").write_text(config)
         app = shutil.copy(SPACE, place)
         hub.datasets["me/examples"] = Dataset(FOLDER / "examples")
         for name in ("crosscoder", "base", "chat", "tokenizer"):

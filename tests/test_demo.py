@@ -104,6 +104,15 @@ def test_loaded_crosscoder_encodes_as_the_formula_says():
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-4)
 
 
+@pytest.mark.parametrize("folder", [BUNDLE / "examples", BUNDLE / "smollm" / "examples"], ids=["pair", "smollm"])
+def test_the_examples_know_how_large_their_files_are(folder):
+    """By which they are read from the Hub, in ranges."""
+    said = json.loads((folder / "metadata.json").read_text())
+    files = {f["name"]: (f["bytes"], f["footer"]) for f in said["examples_files"] + said["features_files"]}
+    written = {name: (folder / name).read_bytes() for name in files}
+    assert files == {name: (len(b), int.from_bytes(b[-8:-4], "little") + 8) for name, b in written.items()}
+
+
 @pytest.mark.parametrize("feature", [0, 777, 2047])
 def test_examples_are_what_the_models_say_now(models, tokenizer, feature):
     dictionary = load_dictionary(BUNDLE / "crosscoder", device="cpu")
