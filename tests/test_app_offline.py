@@ -142,6 +142,35 @@ def test_the_list_beside_the_detail(visit):
     expect(table).to_be_visible()
 
 
+def test_back_goes_to_where_one_was_and_a_link_says_what_its_tab_shows(visit):
+    page = visit(wait=f"{EXAMPLES} .td-x")
+    wait_for_query(page, feature=0)
+    page.locator("#td-next").click()
+    wait_for_query(page, feature=1)
+    page.get_by_role("tab", name="Online").click()
+    wait_for_query(page, tab="online", feature=None)
+    analyze(page, "The quick fox")
+    wait_for_query(page, text="The quick fox")
+    page.locator(f"{TOP} .td-n").first.click()
+    wait_for_query(page, tab="offline", text=None)
+    opened = feature_box(page).input_value()
+    wait_for_query(page, feature=opened)
+    # Each of these is one step.
+    page.go_back()
+    expect(page.locator(f"{ANALYSIS} .td-p")).to_be_visible()
+    wait_for_query(page, tab="online", text="The quick fox", feature=None)
+    page.go_back()
+    expect(feature_box(page)).to_have_value("1")
+    wait_for_query(page, tab="offline", feature=1, text=None)
+    page.wait_for_timeout(300)  # nothing is written when all has answered
+    page.go_forward()
+    expect(page.locator(f"{ANALYSIS} .td-p")).to_be_visible()
+    page.wait_for_timeout(300)
+    page.go_forward()
+    expect(feature_box(page)).to_have_value(opened)
+    wait_for_query(page, tab="offline", feature=opened)
+
+
 def test_settings_change_the_view(visit, rich, app_client):
     page = visit(f"?feature={rich}", wait=f"{EXAMPLES} .td-x")
     bar = page.locator(f"{EXAMPLES} .td-bar > span").first

@@ -48,7 +48,7 @@ def test_all_that_is_known_is_shown():
     assert re.findall(r"(#[0-9a-f]{6})c0 ([0-9.]+)%", bar) == [(COLORS[1], "25.0"), (COLORS[0], "25.0")]
     assert activity.all("small")[-1].text == "maximum 12.80 · mean 0.0456 · fires on 0.123% of tokens"
     assert [s.attrs["style"] for s in tree.one("div", "td-bars").all("s")] == [
-        "height:2%", "height:100%", "height:25%", "height:0%",
+        "height:2%", "height:100%", "height:25%", "height:0%;min-height:0",
     ]  # fmt: skip
     assert tree.one("div", "td-bars").attrs["aria-label"] == "histogram of activations, 0 to 12.80"
     assert tree.one("div", "td-ends").text == "0 12.80"
@@ -62,6 +62,17 @@ def test_all_that_is_known_is_shown():
     assert f"{COLORS[1]} 0 0) 0 100%/40% " in base.one("code").attrs["style"]
     worst = suppresses.all("code")[-1].attrs
     assert worst["title"] == "-2.5" and "/100% " in worst["style"]
+
+
+def test_the_histogram_ends_where_the_feature_does():
+    longer = replace(FULL, histogram=[1, 40, 10, 0, 0, 0], histogram_edges=[0.0, 3.2, 6.4, 9.6, 12.8, 25.6, 51.2])
+    assert card_html(longer) == card_html(FULL)
+
+
+def test_who_named_it_stands_beside_the_name():
+    tree = parse(card_html(replace(FULL, extra={"label_source": "ada <b>", "p": 0.5})))
+    assert tree.one("h2", "td-name").one("small").text == "named by ada <b>"
+    assert "label by" not in tree.text and "0.50" in tree.text
 
 
 def test_bands_are_marked_under_the_histogram():

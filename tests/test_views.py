@@ -15,7 +15,8 @@ from tests.helpers.app_page import ANALYSIS, TOP, feature_box, rows, tokens, wai
 from tests.helpers.browser import Visits
 from tests.helpers.bundle import LAYER, write_crosscoder
 from tiny_dashboard import DashboardConfig, build_app, launch
-from tiny_dashboard.app.opening import views_of_config
+from tiny_dashboard.app.offline_view import Look, OfflineView
+from tiny_dashboard.app.opening import views_of, views_of_config
 from tiny_dashboard.dashboards.featurized import FeaturizerDashboard
 from tiny_dashboard.dashboards.offline import OfflineDashboard
 from tiny_dashboard.models.featurizer import Featurizer
@@ -197,6 +198,13 @@ def test_every_endpoint_takes_a_view(url):
     assert kept["label"] == "of the third view"
     assert client.predict("third view", view=NAMES[2], api_name="/features")["total"] == 1
     assert client.predict("third view", api_name="/features")["total"] == 0
+
+
+def test_another_view_begins_with_its_own_feature_where_the_number_is_not_there():
+    rows = [(1.0, ["a"], [1.0])]
+    dashboards = {"a": OfflineDashboard({7: rows, 9: rows}, None), "b": OfflineDashboard({2: rows, 9: rows}, None)}
+    see = OfflineView(views_of(dashboards, 100, None))
+    assert [see.there(Look("b", feature))["feature"] for feature in ("7", "9")] == ["2", "9"]
 
 
 # --- the page --------------------------------------------------------------------------------------------------------

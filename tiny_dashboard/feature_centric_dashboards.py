@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from tiny_dashboard.core.highlight import plain_text
+from tiny_dashboard.core.highlight import Html, plain_text
 from tiny_dashboard.dashboards.functions import FunctionDashboard
 from tiny_dashboard.dashboards.offline import OfflineDashboard
 from tiny_dashboard.dashboards.online import Analysis, OnlineDashboard
@@ -47,15 +47,20 @@ class Displayed:
         offline = isinstance(self, OfflineDashboard)
         size = None if offline else getattr(self, "n_features", None)
         about = getattr(self, "about", f"{size:,} features" if size else "")
-        call = "generate_html(feature)" if offline else "analyze(text, feature)"
+        call = "[feature]" if offline else ".analyze(text, feature)"
         shows = "shows one" if offline else "shows a text"
         name = f"<strong>{type(self).__name__}</strong>"
         facts = f" · {plain_text(about)}" if about else ""
-        return f"<p>{name}{facts}<br><code>.{call}</code> {shows}, <code>.display()</code> opens the dashboard</p>"
+        return f"<p>{name}{facts}<br><code>{call}</code> {shows}, <code>.display()</code> opens the dashboard</p>"
 
 
 class OfflineFeatureCentricDashboard(Displayed, OfflineDashboard):  # noqa: D101
     __doc__ = OfflineDashboard.__doc__
+    __iter__ = None  # what can be indexed is no row of pages
+
+    def __getitem__(self, feature: int) -> Html:
+        """A feature's page, which a notebook shows: `dashboard[1532]`."""
+        return self.generate_html(feature)
 
 
 class AbstractOnlineFeatureCentricDashboard(Displayed, OnlineDashboard):  # noqa: D101

@@ -6,10 +6,9 @@ import json
 import logging
 import re
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
 from functools import partial, wraps
-from types import MappingProxyType
 from typing import Any
 
 import gradio as gr
@@ -19,6 +18,7 @@ from tiny_dashboard.core.static import assets, instrument, read_static
 from tiny_dashboard.dashboards.question import Question
 
 LINKED = [field.name for field in fields(Question)]  # names in a link of the online tab
+OFFLINE_LINKED = ("feature", "with", "examples", "window", "scale", "mask")  # and of the offline tab, besides the view
 
 # The value is data, never a template: the script builds the page from it, once here and again after each change.
 _BUILD = """
@@ -73,10 +73,8 @@ def keys_js() -> str:
     """
     place = "document.querySelector('gradio-app:not([embed=false])') ?? document"
     return (
-        f"() => {{ {instrument()} {read_static('online.js')} {read_static('save.js')}"
-        "if (window.tinyDashboardSheet) return;"
-        "addEventListener('popstate', () => {"
-        "for (const id of ['td-restore', 'td-restore-online']) document.getElementById(id)?.click(); });"
+        f"() => {{ {instrument()} {read_static('online.js')} {read_static('save.js')} {read_static('address.js')}"
+        f"if (window.tinyDashboardSheet) return; tinyDashboardAddress({place});"
         f"tinyDashboardKeys({place}, {json.dumps(_BUTTONS)}); tinyDashboardOnline({place}, {json.dumps(_BUTTONS)});"
         f"tinyDashboardSaving({place});"
         "}"
@@ -118,45 +116,18 @@ def token_view(value: str = "", **how: Any) -> gr.HTML:
     )
 
 
-def url_js(usual: Mapping[str, str] = MappingProxyType({})) -> str:
-    """JavaScript that writes what is shown into the address: a link shows what you see.
-
-    Another feature, text, view or tab is a step in the browser's history; a setting changes the step.
-
-    Args:
-        usual: the names under which the script's arguments are written, besides the tab; what is usual is not. An
-            argument that is an object gives its entries, by their own names.
-    """
-    return (
-        "(...values) => {"
-        "const url = new URL(location), before = new URL(location), set = (name, value, usual) =>"
-        " String(value) === usual || value === '' || value == null || value === false || String(value).length > 4000"
-        " ? url.searchParams.delete(name) : url.searchParams.set(name, value);"
-        "const tab = document.querySelector('.gradio-container [role=tab][aria-selected=true]')?.textContent;"
-        "set('tab', tab?.trim().split(' ')[0].toLowerCase());"
-        f"Object.entries({json.dumps(dict(usual))}).forEach(([name, usual], i) => set(name, values[i], usual));"
-        "const differs = (name) => before.searchParams.get(name) !== url.searchParams.get(name);"
-        "const step = before.searchParams.has('tab') && ['tab', 'view', 'feature', 'with', 'text'].some(differs);"
-        "if (step) url.hash = '';"  # of an example of another feature
-        "if (url.href !== before.href) history[step ? 'pushState' : 'replaceState'](null, '', url);"
-        "const shown = url.searchParams.get('feature');"
-        "if (!document.querySelector('gradio-app[src], gradio-app[space]')) {"
-        " const name = window.tinyDashboardTitle ??= document.title;"
-        " document.title = shown && url.searchParams.get('tab') === 'offline' ? `${shown} · ${name}` : name; }"
-        "document.querySelector('#td-table .td-mount')?.tinyList?.current(shown, url.searchParams.get('view') ?? '');"
-        # A Space lives in a frame of the Hub's page, whose address is the one that people copy.
-        "if (parent !== window) parent.postMessage({queryString: url.searchParams.toString()}, 'https://huggingface.co');"
-        "}"
-    )
+def url_js(tab: str, usual: Mapping[str, str], others: Iterable[str] = ()) -> str:
+    """JavaScript that writes what a tab shows into the address; see `address.js`."""
+    names = ", ".join(map(json.dumps, (tab, dict(usual), list(others))))
+    return f"(...values) => tinyAddress({names}, values)"
 
 
-def said_js(done: bool) -> str:
+def said_js(done: bool, others: Iterable[str] = ()) -> str:
     """JavaScript that takes what was said of the online view (see `Seen.said`), and writes it into the address."""
-    write = url_js(dict.fromkeys(LINKED, ""))
+    write = url_js("online", dict.fromkeys(LINKED, ""), others)
     return (
         f"(text) => {{ const said = tinyOnline(text, {json.dumps(done)});"
-        "const here = new URLSearchParams(location.search).get('tab') !== 'offline';"
-        f"if (here && said?.link && !said.wrong) ({write})(...{json.dumps(LINKED)}.map((name) => said.link[name])); }}"
+        f"if (said?.link && !said.wrong) ({write})(...{json.dumps(LINKED)}.map((name) => said.link[name])); }}"
     )
 
 

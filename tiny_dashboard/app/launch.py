@@ -21,7 +21,7 @@ from tiny_dashboard.app.opening import Offline, Online, pair, views_of, views_of
 from tiny_dashboard.app.theme import theme
 from tiny_dashboard.app.views import Views
 from tiny_dashboard.config import DashboardConfig, Start
-from tiny_dashboard.core.static import assets
+from tiny_dashboard.core.static import assets, icon_path
 from tiny_dashboard.dashboards.offline import OfflineDashboard
 
 
@@ -150,6 +150,7 @@ def launch(what: Any = None, *, patient: bool = False, gpu: Any = None, **option
     _reach_ourselves()
     settings: dict[str, Any] = {
         "theme": theme(),
+        "favicon_path": icon_path(),
         "share": False,  # a notebook in the cloud would make a public link by default
         "ssr_mode": False,
         "max_file_size": "1kb",  # the upload route is open even where no component takes a file

@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl
 
 import gradio as gr
 
-from tiny_dashboard.app.components import keys_js, token_view, url_js
+from tiny_dashboard.app.components import OFFLINE_LINKED, keys_js, said_js, token_view, url_js
 from tiny_dashboard.app.offline_tab import OfflineTab
 from tiny_dashboard.app.online_html import Seen
 from tiny_dashboard.app.online_tab import OnlineTab
@@ -21,6 +21,8 @@ from tiny_dashboard.dashboards.question import Question
 PRIVATE: Any = {"api_visibility": "private", "show_progress": "hidden"}
 _GPU: Any = {"concurrency_limit": 1, "concurrency_id": "gpu"}
 _SEARCH = "() => location.search"
+_STEP = "(search, view) => [location.search, view]"
+_ARRIVED = "() => tinyArrived()"
 Shown = dict[Any, Any]
 _LEARN = (
     '<p class="td-learn">Each line is a text in which the feature fires; the darker a token, the more it fires there. '
@@ -113,7 +115,10 @@ class Navigation:
             self._connect(self.off, self.on)
         self._begin()
         self._pick()
-        self.tabs.change(None, None, None, js=url_js())
+        if self.off is not None and self.on is not None:
+            online = f"({url_js('online', {}, OFFLINE_LINKED)})(); ({said_js(False, OFFLINE_LINKED)})('');"
+            pressed = f"(...values) => {{ if (tinyPressed()) {{ ({self.off.url})(...values); {online} }} }}"
+            self.tabs.change(None, self.off.linked, None, js=pressed)
 
     def _then(self, event: Any) -> None:
         """After an event, the page follows what is shown."""
@@ -137,14 +142,18 @@ class Navigation:
             picked = shown[self.header.picker]
             return shown if picked == off.usual.view else shown | self.header.show(picked)
 
-        def restore_step(search: str) -> Shown:
-            shown = restore(_query(search))
+        def restore_step(search: str, view: str) -> Shown:
+            query = _query(search)
+            if query.get("tab") == "online" and self.views.key(query.get("view")) == self.views.key(view):
+                return {self.tabs: gr.Tabs(selected="online")}  # such a link does not say what the other tab shows
+            shown = restore(query)
             return shown | self.header.show(shown[self.header.picker])
 
         off.then_url(app.load(restore_link, None, **how))
         search = gr.Textbox(visible="hidden")
         back = gr.Button(visible="hidden", elem_id="td-restore")
-        off.then_url(back.click(restore_step, search, js=_SEARCH, **how))
+        step = back.click(restore_step, [search, self.header.picker], js=_STEP, trigger_mode="always_last", **how)
+        off.then_url(step).then(None, None, None, js=_ARRIVED)
 
     def _restore_online(self, app: gr.Blocks, on: OnlineTab, tab: gr.Tab) -> None:
         """Show what a link asks for, once the models are there; else the text in the field, when it is first looked at.
@@ -183,7 +192,9 @@ class Navigation:
         search = gr.Textbox(visible="hidden")
         back = gr.Button(visible="hidden", elem_id="td-restore-online")
         place: Any = {"inputs": None, "outputs": search, "js": _SEARCH, "api_visibility": "private"}
-        on.then_said(back.click(None, **place).then(restore_step, [search, on.state], **shown))
+        again: Any = {"trigger_mode": "always_last", **shown}
+        step = back.click(None, **place).then(restore_step, [search, on.state], **again)
+        on.then_said(step).then(None, None, None, js=_ARRIVED)
         first = tab.select(None, **place)
         if not at_once:
             tab.select(on.ready, self.header.picker, on.readied, concurrency_limit=8, **PRIVATE)
@@ -205,7 +216,7 @@ class Navigation:
             view = shown.get(self.header.picker)
             if view is None or view == values[self.header.picker]:
                 return shown
-            return shown | self.header.show(view) | off.placed(off.see.show(replace(off.look(values), view=view)))
+            return shown | self.header.show(view) | off.placed(off.see.there(replace(off.look(values), view=view)))
 
         tried = off.view.example(try_online, off.asked, [self.tabs, *on.outputs], **on.model)
         known = off.asked | {on.state, *on.controls.values()}
@@ -237,12 +248,12 @@ class Navigation:
         self._then(self.header.starts.action(begin, inputs, outputs, **_GPU, **PRIVATE))
 
     def _pick(self) -> None:
-        """Another view: of the same feature number, and of the same text."""
+        """Another view: of the same feature number where it is there, and of the same text."""
         header, off, on = self.header, self.off, self.on
         quick: Any = {"concurrency_limit": None, **PRIVATE}
 
         def show(values: Mapping[Any, Any]) -> Shown:
-            shown = {} if off is None else off.placed(off.see.show(off.look(values)))
+            shown = {} if off is None else off.placed(off.see.there(off.look(values)))
             return header.show(values[header.picker]) | shown
 
         def beside(by: int) -> Callable[[str], str]:

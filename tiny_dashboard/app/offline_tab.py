@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from tiny_dashboard.app.components import list_view, token_view, url_js
+from tiny_dashboard.app.components import LINKED, list_view, token_view, url_js
 from tiny_dashboard.app.offline_view import Look, OfflineView
 from tiny_dashboard.app.saving import SaveMenu
 from tiny_dashboard.app.views import Views
@@ -43,6 +43,7 @@ class OfflineTab:
         editor: LabelEditor | None = None,
     ) -> None:
         self.see = OfflineView(views)
+        self._others = [name for name in LINKED if name != "view"] if has_online else []
         first = views.of()
         self.usual = Look(first.name, first.feature, "", window_size, max_examples, color=COLORS[0])
         self.controls: dict[str, Any] = {"view": picker}
@@ -74,7 +75,7 @@ class OfflineTab:
             self.anywhere = gr.Button("random", elem_id="td-random", min_width=80, scale=0)
             gr.Button("☆", elem_id="td-star", min_width=40, scale=0)
             self.controls["other"] = gr.Textbox(
-                label="Compare with feature", placeholder="compare with", elem_id="td-with", min_width=130, **small
+                label="Compare with feature", placeholder="compare with", elem_id="td-with", min_width=150, **small
             )
             gr.Button("list", elem_id="td-list-button", min_width=60, scale=0)
             if editor is not None:
@@ -102,6 +103,11 @@ class OfflineTab:
 
     def _wire(self) -> None:
         c = self.controls
+        # What a link says, and in the same order the controls that it is read from.
+        usual = {"view": self.usual.view, "feature": "", "with": "", "examples": str(self.usual.number)}
+        usual |= {"window": str(self.usual.window), "scale": "feature", "mask": ""}
+        self.linked = [c[name] for name in ("view", "feature", "other", "number", "window", "scale", "mask")]
+        self.url = url_js("offline", usual, self._others)
         self.feature = c["feature"]
         self.asked = set(c.values())
         views = {"card": self.card, "examples": self.view}
@@ -154,9 +160,6 @@ class OfflineTab:
         """What is shown, by component."""
         return {self._places[name]: value for name, value in shown.items()}
 
-    def then_url(self, event: Any) -> None:
+    def then_url(self, event: Any) -> Any:
         """After an event, write what is shown into the page's address."""
-        usual = {"view": self.usual.view, "feature": "", "with": "", "examples": str(self.usual.number)}
-        usual |= {"window": str(self.usual.window), "scale": "feature", "mask": ""}
-        names = ("view", "feature", "other", "number", "window", "scale", "mask")
-        event.then(None, [self.controls[name] for name in names], None, js=url_js(usual))
+        return event.then(None, self.linked, None, js=self.url)

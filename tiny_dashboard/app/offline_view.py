@@ -112,6 +112,14 @@ class OfflineView:
             text = served.offline.figure(feature, kind, title=title, **how)
         return f"feature-{feature}", text
 
+    def there(self, look: Look) -> Shown:
+        """The same in another view, or the feature that this one begins with where the number means nothing in it."""
+        with suppress(OSError, ValueError):  # `show` says so
+            view = self._views.of(look.view)
+            if whole_number(look.feature, "feature") not in view.served.offline.features:
+                look = replace(look, feature=view.feature)
+        return self.show(look)
+
     def _one(self, served: Served, look: Look, feature: Any) -> tuple[str, str]:
         """A feature's card and examples."""
         try:

@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 
 import gradio as gr
 
-from tiny_dashboard.app.components import note, said_js, token_view
+from tiny_dashboard.app.components import OFFLINE_LINKED, note, said_js, token_view
 from tiny_dashboard.app.online_html import Seen
 from tiny_dashboard.app.online_view import MULTIPLE, OnlineView
 from tiny_dashboard.app.saving import SaveMenu
@@ -40,6 +40,7 @@ class OnlineTab:
     ) -> None:
         text = views.of().first_text
         self._views, self._max_new_tokens = views, max_new_tokens
+        self._others = OFFLINE_LINKED if has_offline else ()
         self.see = OnlineView(views, text, max_new_tokens)
         self.controls: dict[str, Any] = {"view": picker}
         self.state = gr.State({})
@@ -184,14 +185,14 @@ class OnlineTab:
         said["view"] = self._views.key(said["view"])
         return Question(**{name: value for name, value in said.items() if value is not None})  # an empty box has none
 
-    def then_said(self, event: Any, *, done: bool = False) -> None:
+    def then_said(self, event: Any, *, done: bool = False) -> Any:
         """After an event the page follows what was said of it: address, errors, what is out of date.
 
         Args:
             event: what was just wired.
             done: an answer has ended.
         """
-        event.then(None, self.said, None, js=said_js(done))
+        return event.then(None, self.said, None, js=said_js(done, self._others))
 
     def ready(self, view: Any) -> Iterator[Shown]:
         """Wait for the models; then say which conventions are in force, or why there are none.

@@ -6,7 +6,7 @@ dashboard or of a config names others. What a panel puts into its HTML it escape
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from math import isnan
@@ -16,6 +16,7 @@ from tiny_dashboard.core.highlight import COLORS, Html, format_number, plain_tex
 from tiny_dashboard.core.statistics import COLUMNS, FeatureStats, extra_column, visible
 
 _TOKENS_SHOWN = 6
+_BY = "label_source"  # of a label: who gave it
 _DENSITY = next(column for column in COLUMNS if column.name == "density")
 _VERDICTS = ((0.1, "base-only"), (0.4, "leans to base"), (0.6, "shared"), (0.9, "leans to chat"), (2.0, "chat-only"))
 
@@ -83,7 +84,9 @@ def _name(stats: FeatureStats, info: CardInfo) -> str:
     """What it is called, and for a crosscoder the verdict."""
     name = f"<strong>{plain_text(stats.label)}</strong>" if stats.label else chips(t for t, _ in stats.peak_tokens[:5])
     title = f' title="{plain_text(stats.label)}"' if stats.label else ""
-    heading = f'<h2 class="td-name"{title}>{name}</h2>' if name else ""
+    by = stats.extra.get(_BY) if stats.label else None
+    said = f" <small>named by {plain_text(str(by))}</small>" if by else ""
+    heading = f'<h2 class="td-name"{title}>{name}{said}</h2>' if name else ""
     return heading + _verdict(stats, info)
 
 
@@ -142,6 +145,8 @@ def _suppresses(stats: FeatureStats, info: CardInfo) -> str:
 def _extra(stats: FeatureStats, info: CardInfo) -> str:
     rows = []
     for name, value in stats.extra.items():
+        if name == _BY and stats.label:
+            continue  # it stands beside the label
         column = extra_column(name, isinstance(value, str))
         rows.append(f"{plain_text(column.title)} <strong>{plain_text(column.show(value))}</strong>")
     return f"<small>{' · '.join(rows)}</small>" if rows else ""
@@ -177,12 +182,16 @@ def _activity(stats: FeatureStats, info: CardInfo) -> str:
 
 def _histogram(stats: FeatureStats, info: CardInfo) -> str:
     edges, tallest = list(stats.histogram_edges), max(stats.histogram)
-    bars = "".join(f'<s style="height:{100 * count / tallest:.0f}%"></s>' for count in stats.histogram)
+    # The axis ends where the feature does.
+    last = max(at for at, count in enumerate(stats.histogram) if count)
+    counts = stats.histogram[: max(last + 1, bisect_left(edges, stats.max_activation or 0))]
+    edges = edges[: len(counts) + 1]
+    bars = "".join(f'<s style="height:{100 * n / tallest:.0f}%{"" if n else ";min-height:0"}"></s>' for n in counts)
     ends = [format_number(edge) for edge in (*edges[:1], *edges[-1:])]
     says = ", ".join(["histogram of activations", *filter(None, [" to ".join(ends)])])
     if len(edges) > 3 and edges[-1] - edges[-2] > 10 * (edges[1] - edges[0]):  # as those of `collect_examples`
         ends.insert(1, "log scale")
-    marks = "".join(_mark(band, edges) for band in info.bands) if len(edges) == len(stats.histogram) + 1 else ""
+    marks = "".join(_mark(band, edges) for band in info.bands) if len(edges) == len(counts) + 1 else ""
     return (
         f'<div class="td-bars" role="img" aria-label="{says}">{bars}</div>'
         f'<div class="td-marks">{marks}</div>'

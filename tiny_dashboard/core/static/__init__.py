@@ -19,6 +19,11 @@ def instrument() -> str:
     return read_static("list.js") + read_static("keys.js")
 
 
+def icon_path() -> Path:
+    """Where the pages' icon is."""
+    return Path(__file__).parent / "icon.svg"
+
+
 def read_static(name: str) -> str:
     """The text of a file of this folder."""
     return (Path(__file__).parent / name).read_text(encoding="utf-8")
@@ -38,7 +43,7 @@ def page(body: str, *, title: str = "", css: str = "", js: str = "", script_sour
     policy = (
         f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{trusted}' {script_sources}"
     )
-    icon = b64encode((Path(__file__).parent / "icon.svg").read_bytes()).decode()
+    icon = b64encode(icon_path().read_bytes()).decode()
     # The body's own style stands on the tag, so that a page shown inside a notebook leaves the notebook alone.
     look = "margin:0 auto;max-width:110rem;padding:1.5rem;font:15px/1.5 system-ui,sans-serif"
     return Html(

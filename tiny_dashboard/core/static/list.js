@@ -36,7 +36,8 @@ function tinyDashboardList(host, ask, open) {
     const asked = ask.find({ ...state, page, size: SIZE, feature }).then((answer) => {
       if (mine !== turn) return null;
       if (answer.error) throw new Error(answer.error);
-      ({ total, columns } = answer);
+      total = answer.total;
+      columns = answer.columns.filter(({ name }) => name !== "label_source"); // the label says it at the pointer
       if (feature === current) place = answer.place;
       kept.set(page, answer.features);
       return answer.features;
@@ -54,7 +55,7 @@ function tinyDashboardList(host, ask, open) {
       const value = feature[name];
       if (name === "label" && feature.chips) td.append(...value.split(" ").slice(0, 8).map((token) => make("code", {}, token)));
       else td.append(cell(kind, value));
-      if (kind === "text" && value) td.title = value;
+      if (kind === "text" && value) td.title = name === "label" && feature.label_source ? `${value} (by ${feature.label_source})` : value;
       return td;
     });
     return make("tr", { "data-at": at, "data-feature": feature.feature, "aria-rowindex": at + 2 }, make("td", {}, link), ...cells);

@@ -29,9 +29,10 @@ function tinyDashboardOnline(place, buttons) {
     const says = text ? `changed: ${key} reads it` : steering ? "steering changed: Generate answers anew" : "";
     const pair = view.closest(".td-pair");
     pair.classList.toggle("td-stale", !!says);
-    if (pair.querySelector(".td-says")?.textContent !== says) {
-      pair.querySelector(".td-says")?.remove();
-      if (says) say(pair, "td-says", "status", says);
+    const bar = part("run"), stands = bar.querySelector(".td-says");
+    if ((stands?.textContent ?? "") !== says) {
+      stands?.remove();
+      if (says) say(bar, "td-says", "status", says);
     }
   };
   /* What is wrong stands at its field, or at the text where that field cannot be seen. */
