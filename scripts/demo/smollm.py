@@ -13,6 +13,7 @@ import json
 import shutil
 import subprocess
 import sys
+from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +26,7 @@ from tqdm import tqdm
 from scripts.demo import prose, smollm_chats, train_sae
 from scripts.demo.build import run_stages
 from tiny_dashboard.core.prompts import encode_chat
+from tiny_dashboard.core.statistics import FeatureStats
 from tiny_dashboard.demo import FOLDER
 from tiny_dashboard.models.reading import outliers
 from tiny_dashboard.sources import open_examples
@@ -158,11 +160,18 @@ def without_fragments(examples: Path) -> None:
     stats = []
     for f, rows in kept.items():
         if (known := source.stats(f)) is not None:
-            stats.append(replace(known, max_activation=max((e.max_activation for e in rows), default=None)))
+            stats.append(up_to(known, max((e.max_activation for e in rows), default=None)))
     names = {"models": [MODEL], "dictionary": "sae", "tokenizer": "../tokenizer", "corpus": "documents.jsonl"}
     metadata = json.loads((collected / "metadata.json").read_text()) | names | {"shortest_example": SHORTEST}
     write_dataset(examples, kept.items(), stats, metadata, tokenizer=load(0)[1])
     shutil.rmtree(collected)
+
+
+def up_to(stats: FeatureStats, most: float | None) -> FeatureStats:
+    """A feature without the activations above the largest that is kept."""
+    bins = bisect_left(stats.histogram_edges, most or 0.0)
+    cut = {"histogram": stats.histogram[:bins], "histogram_edges": stats.histogram_edges[: bins + 1] if bins else ()}
+    return replace(stats, max_activation=most, **cut)
 
 
 def in_float32(folder: Path) -> Path:

@@ -159,7 +159,7 @@ class OnlineHtml:
                 "td-dot", "remove" if lit else "only", "", "take its highlight away" if lit else "highlight it", mark
             )
             + button("td-n", "open", str(feature), opens)
-            + f'<span>{plain_text(row["label"])}</span><span class="td-peak">{_chip(row.get("token", ""))}</span>'
+            + f'<span>{self._ask.called(feature)}</span><span class="td-peak">{_chip(row.get("token", ""))}</span>'
             + f'<s style="--td-part:{100 * min(1, value / (most or strongest)):.0f}%"></s>'
             + f"<small>{f'{value / most:.0%}' if most else format_number(value)}</small>"
             + button("td-plus", "add", "+", "highlight it, too", f' aria-label="highlight {feature}, too"')

@@ -53,7 +53,8 @@ class OnlineTab:
                 with gr.Column(elem_classes="td-fields"):
                     self._settings_side()
                 self.top = token_view(elem_id="td-top", min_height=160)
-        self.readied = [self.status, self.answering, self.generating]
+        one_kind = [self.controls["split"], self.controls["clamp"]]
+        self.readied = [self.status, self.answering, self.generating, *one_kind]
         places = {"analysis": self.view, "unsteered": self.unsteered, "top": self.top}
         self._places: dict[str, Any] = places | {"state": self.state, "said": self.said} | self.controls
         self.outputs = list(self._places.values())
@@ -110,9 +111,7 @@ class OnlineTab:
                 controls["strength"] = gr.Slider(
                     -3, 3, 1.0, step=0.1, label="Strength", info=MULTIPLE, elem_id="td-strength", **how
                 )
-            controls["clamp"] = gr.Checkbox(
-                label="Clamp", info="set it, do not add it; for one model only", elem_id="td-clamp"
-            )
+            controls["clamp"] = gr.Checkbox(label="Clamp", info="set it, do not add it", elem_id="td-clamp")
 
     def _wire(self, has_offline: bool) -> None:
         # One model call at a time; the others wait their turn.
@@ -213,6 +212,8 @@ class OnlineTab:
             self.status: gr.HTML(note(" · ".join(notes), "fine") if notes else ""),
             self.answering: gr.Accordion(visible=ours),
             self.generating: gr.Column(visible=online.can_generate),
+            self.controls["split"]: gr.Checkbox(visible=online.n_models == 2),
+            self.controls["clamp"]: gr.Checkbox(visible=online.n_models == 1),
         }
 
     def _elsewhere(self, shown: View) -> str:

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 
 from tiny_dashboard.app.loading import Loading, Memory
+from tiny_dashboard.core.card import chips
+from tiny_dashboard.core.highlight import plain_text
 from tiny_dashboard.core.prompts import EncodedText
 from tiny_dashboard.core.statistics import FeatureStats
 from tiny_dashboard.dashboards.offline import OfflineDashboard
@@ -190,11 +192,21 @@ class Served:
 
     def label(self, feature: int) -> str:
         """A feature's label, else the tokens that it fires on most, "" where the examples know neither."""
-        try:
-            stats = self.offline.stats(feature) if self._offline is not None else None
-        except OSError:  # a text is worth showing without labels too
-            return ""
+        stats = self._named(feature)
         return json_data(stats.name) if stats else ""
+
+    def called(self, feature: int) -> str:
+        """The same as HTML, each token a chip."""
+        stats = self._named(feature)
+        if stats is None:
+            return ""
+        return plain_text(stats.label) if stats.label else chips(token for token, _ in stats.peak_tokens[:5])
+
+    def _named(self, feature: int) -> FeatureStats | None:
+        try:
+            return self.offline.stats(feature) if self._offline is not None else None
+        except OSError:  # a text is worth showing without labels too
+            return None
 
 
 def whole_number(value: Any, name: str) -> int:

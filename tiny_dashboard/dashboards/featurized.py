@@ -41,7 +41,7 @@ class FeaturizerDashboard(OnlineDashboard):
         if featurizer.tokenizer is None:
             raise ValueError("the model brings no tokenizer; give tokenizer=")
         super().__init__(featurizer.tokenizer, featurizer.models[-1], window_size, max_acts, second_highlight_color)
-        self.featurizer = featurizer
+        self.featurizer, self.n_models = featurizer, len(featurizer.models)
         self._readings: OrderedDict[tuple[int, ...], Reading] = OrderedDict()
         self._lock = Lock()
 

@@ -84,6 +84,7 @@ class OnlineDashboard(ABC):
     """
 
     max_new_tokens = 256
+    n_models = 0  # that the dictionary reads; 0 where it is not known
     can_rank = False  # whether it holds models and dictionary itself: top features, splits, and options of `respond`
 
     def __init__(

@@ -31,7 +31,7 @@ def passage_of(
     """
     known, tokens = _ids_or_pieces(example), stored_tokens(example)
     texts, chips = reader.read(tokens if len(tokens) else known)
-    values, remarks = _finite(example.activations)
+    values, remarks = _finite(_with_peak(example))
     are_special = () if special.isdisjoint(known) else [token in special for token in known]
     said: Any = {"remarks": remarks, "group": group, "origin": _origin(example)}
     return Passage(texts, [Track(values=values, **track)], chips, example.token_ids, are_special, **said)
@@ -64,6 +64,17 @@ def _origin(example: Example) -> str:
     if example.doc is None:
         return ""
     return f"document {example.doc}" + (f", from token {example.start}" if example.start is not None else "")
+
+
+def _with_peak(example: Example) -> Any:
+    """Activations with the largest as `max_activation` has it: these may be rounded to float16, and bands are not."""
+    values, most = example.activations, example.max_activation
+    plain = values.tolist() if hasattr(values, "tolist") else values
+    largest = max((value for value in plain if value == value), default=0.0)  # masked tokens are NaN
+    if largest == most or not 0 < abs(largest - most) <= abs(most) / 1000:
+        return values
+    at = plain.index(largest)
+    return [*plain[:at], most, *plain[at + 1 :]]
 
 
 def _finite(values: Any) -> tuple[Any, dict[int, str]]:

@@ -43,7 +43,7 @@ def read(checkpoint: Checkpoint, *, code_normalization: str | None = None) -> Di
         raise ValueError(f"code normalization {kind!r} is unknown; expected one of {', '.join(NORMS.values())}")
     code_norm = code_norms[kind]
     activation: Activation = ReLU()
-    notes = [f"values are scaled by the decoder norm ({kind})"]
+    notes = ["activations are scaled by the norms of the decoder"]
     prepare, scale = input_normalisation(checkpoint, n_models, width)
     if "threshold" in checkpoint and kind == "DECOUPLED":
         code_norm, activation = (lambda norms: norms), Decoupled(checkpoint.tensor("threshold", n_models))
