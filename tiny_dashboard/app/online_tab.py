@@ -46,12 +46,10 @@ class OnlineTab:
         self.state = gr.State({})
         self.said = gr.Textbox(visible="hidden")
         self.status = gr.HTML(note("loading the models …", "loading"), elem_id="td-status")
-        with gr.Row():
+        with gr.Row(elem_classes="td-online"):
             with gr.Column(scale=3, min_width=320):
                 self._text_side(text)
             with gr.Column(scale=2, min_width=280, elem_classes="td-aside"):
-                with gr.Column(elem_classes="td-fields"):
-                    self._settings_side()
                 self.top = token_view(elem_id="td-top", min_height=160)
         one_kind = [self.controls["split"], self.controls["clamp"]]
         self.readied = [self.status, self.answering, self.generating, *one_kind]
@@ -63,7 +61,7 @@ class OnlineTab:
     def _text_side(self, text: str) -> None:
         self.controls["text"] = gr.Textbox(
             text,
-            lines=4,
+            lines=3,
             max_lines=14,
             label="Text",
             placeholder="Type a text. As a chat, with <eot> between turns, the user's first.",
@@ -77,20 +75,22 @@ class OnlineTab:
                 self.generate_button = gr.Button("Generate", elem_id="td-generate", **button)
                 self.stop = gr.Button("Stop", elem_id="td-stop", **button)
             self.controls["chat"] = gr.Checkbox(label="chat formatting", container=False, min_width=140, scale=0)
+        with gr.Row(elem_classes="td-fields"):
+            self._field("highlight", "Highlight", placeholder="one or two features")
+            self._field("tooltip", "Tooltip", placeholder="more: 3, 5-9")
+            self._field("max_act", "Max act", placeholder="auto or a number")
         with gr.Row(elem_classes="td-pair"):
-            self.view = token_view(elem_id="td-analysis", min_height=160)
+            self.view = token_view(elem_id="td-analysis", min_height=100)
             self.unsteered = token_view(elem_id="td-unsteered")
+        with gr.Column(elem_classes="td-fields"):
+            self._settings()
 
-    def _settings_side(self) -> None:
+    def _field(self, name: str, label: str, **how: Any) -> None:
+        self.controls[name] = gr.Textbox(label=label, elem_id=f"td-{name}", min_width=120, **how)
+
+    def _settings(self) -> None:
+        """What is wanted now and then: below the view."""
         controls = self.controls
-
-        def field(name: str, label: str, info: str, **how: Any) -> None:
-            controls[name] = gr.Textbox(label=label, info=info, elem_id=f"td-{name}", min_width=120, **how)
-
-        field("highlight", "Highlight", "one or two features")
-        with gr.Row():
-            field("tooltip", "Tooltip", "more: 3, 5-9")
-            field("max_act", "Max act", "empty, auto or a number")
         with gr.Accordion("More", open=False):
             controls["split"] = gr.Checkbox(
                 label="Split a crosscoder's feature by model", info="two bands: base, chat", elem_id="td-split"
@@ -107,7 +107,7 @@ class OnlineTab:
                 self.length = gr.Slider(1, most, most, step=1, label="New tokens", info="at most", **how)
                 self.temperature = gr.Slider(0, 2, 0, step=0.1, label="Temperature", info="0 is greedy", **how)
             with gr.Row():
-                field("steer", "Steer with", "features, added as it answers")
+                self._field("steer", "Steer with", info="features, added as it answers")
                 controls["strength"] = gr.Slider(
                     -3, 3, 1.0, step=0.1, label="Strength", info=MULTIPLE, elem_id="td-strength", **how
                 )
