@@ -112,6 +112,27 @@ def test_folds_open_without_a_script(show):
     assert opened.locator("i").nth(5).is_visible()
 
 
+def test_colours_stay_on_paper_and_in_forced_colours_and_shine_in_the_dark(show):
+    card = FeatureStats(1, histogram=[1, 2], decoder_norms=[1.0, 3.0], top_logits=[[("a", 1.0)], [("b", 2.0)]])
+    opened = show(examples_html([passage()], window=5) + card_html(card))
+    places = [f"{p} >> nth=0" for p in ("i[style]", ".td-ramp", ".td-bars s", ".td-split", ".td-logits code")]
+    look = "(n) => { const s = getComputedStyle(n); return [s.printColorAdjust, s.background, s.color]; }"
+
+    def looks():
+        return [opened.locator(place).evaluate(look) for place in places]
+
+    seen = looks()
+    assert all(adjust == "exact" for adjust, _, _ in seen)
+    opened.emulate_media(media="print")
+    assert looks() == seen
+    opened.emulate_media(media="screen", forced_colors="active")
+    assert [background for _, background, _ in looks()] == [background for _, background, _ in seen]
+    assert opened.locator(places[0]).evaluate("n => getComputedStyle(n).outlineStyle") == "solid"
+    opened.emulate_media(forced_colors="none", color_scheme="dark")
+    adjust, background, color = opened.locator(places[0]).evaluate(look)
+    assert color == "rgb(22, 23, 24)" and "rgb(102, 102, 102)" in background
+
+
 @pytest.mark.parametrize(
     "around", ["", "transform: translate(40px, 30px)", "contain: content; height: 120px", "filter: blur(0)"]
 )

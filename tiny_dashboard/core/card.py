@@ -86,7 +86,7 @@ def _name(stats: FeatureStats, info: CardInfo) -> str:
     title = f' title="{plain_text(stats.label)}"' if stats.label else ""
     by = stats.extra.get(_BY) if stats.label else None
     said = f" <small>named by {plain_text(str(by))}</small>" if by else ""
-    heading = f'<h2 class="td-name"{title}>{name}{said}</h2>' if name else ""
+    heading = f'<h2 class="td-name" data-feature="{stats.feature}"{title}>{name}{said}</h2>' if name else ""
     return heading + _verdict(stats, info)
 
 

@@ -238,7 +238,11 @@ function tinyDashboard(host, emit) {
         row.scrollIntoView({ block: "center" });
       }
       if (bar && root.dataset.view === "text" && !bar.querySelector(".td-copy")) bar.append(...copiers());
-      if (!emit) for (const dead of root.querySelectorAll('[data-action="open"], [data-action="nearest"]')) dead.replaceWith(make("span", "", dead.dataset.action === "open" ? dead.textContent : ""));
+      if (!emit) for (const dead of root.querySelectorAll('[data-action="open"], [data-action="nearest"]')) {
+        const told = make("span", "td-gone"); // a page without the app cannot go there
+        if (dead.dataset.action === "open") told.append(...dead.childNodes);
+        dead.replaceWith(told);
+      }
       for (const button of root.querySelectorAll("button")) button.type = "button";
     }
   };

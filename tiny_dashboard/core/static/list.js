@@ -18,7 +18,7 @@ function tinyDashboardList(host, ask, open) {
 
   const search = make("input", {
     id: "td-search", type: "search", "aria-label": "Filter the features", autocomplete: "off", spellcheck: "false",
-    placeholder: "when   density<1%   max>10        /",
+    placeholder: "filter: words   density<1%   max>10",
   });
   const presets = make("div", { class: "td-presets" }), plot = make("div", { class: "td-cloud" });
   const count = make("span", { role: "status" }), said = make("div", { class: "td td-note td-fine", role: "alert", hidden: "" });
