@@ -228,10 +228,10 @@ def test_several_views_are_folders_of_one_site(visits, served, bundle):
     assert main(["export", str(config), "--out", str(out), "--site", "--features", "3,5,9"]) == 0
     visits.origin = served[0]
     page = visits("/both/?feature=9", wait=SHOWN)
-    picker = page.get_by_label("View")
+    picker = page.get_by_label("View", exact=True)
     assert picker.locator("option").all_text_contents() == ["one & all", "again"]
     picker.select_option("again")
     expect(page.locator(".td-head")).to_contain_text("the second")
     expect(page.locator("#td-feature")).to_have_value("9")
-    page.get_by_label("View").select_option("one & all")
+    page.get_by_label("View", exact=True).select_option("one & all")
     expect(page).to_have_url(re.compile(r"/both/index\.html\?feature=9$"))

@@ -14,7 +14,8 @@ import shutil
 import subprocess
 import sys
 from bisect import bisect_left
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,8 +26,11 @@ from tqdm import tqdm
 
 from scripts.demo import prose, smollm_chats, train_sae
 from scripts.demo.build import run_stages
+from tiny_dashboard.collect.output import PEAK_TOKENS
+from tiny_dashboard.core.examples import Example
 from tiny_dashboard.core.prompts import encode_chat
 from tiny_dashboard.core.statistics import FeatureStats
+from tiny_dashboard.core.text import TokenReader
 from tiny_dashboard.demo import FOLDER
 from tiny_dashboard.models.reading import outliers
 from tiny_dashboard.sources import open_examples
@@ -157,21 +161,38 @@ def without_fragments(examples: Path) -> None:
     examples.rename(collected)
     source = open_examples(collected, tokenizer=str(examples.with_name("tokenizer")))
     kept = {f: [e for e in source[f] if len(e.token_ids or ()) >= SHORTEST][:KEPT] for f in source.features()}
-    stats = []
+    metadata = json.loads((collected / "metadata.json").read_text())
+    stats, reader = [], TokenReader(load(0)[1])
     for f, rows in kept.items():
         if (known := source.stats(f)) is not None:
-            stats.append(up_to(known, max((e.max_activation for e in rows), default=None)))
+            stats.append(up_to(known, rows, metadata["n_tokens"], reader))
     names = {"models": [MODEL], "dictionary": "sae", "tokenizer": "../tokenizer", "corpus": "documents.jsonl"}
-    metadata = json.loads((collected / "metadata.json").read_text()) | names | {"shortest_example": SHORTEST}
+    metadata |= names | {"shortest_example": SHORTEST}
     write_dataset(examples, kept.items(), stats, metadata, tokenizer=load(0)[1])
     shutil.rmtree(collected)
 
 
-def up_to(stats: FeatureStats, most: float | None) -> FeatureStats:
-    """A feature without the activations above the largest that is kept."""
+def up_to(stats: FeatureStats, rows: Sequence[Example], n_tokens: int, reader: TokenReader) -> FeatureStats:
+    """A feature without the activations above the largest that is kept, and with the tokens of the peaks that are.
+
+    How much was left out is not known, so that the mean is not, either, where something was.
+    """
+    most = max((e.max_activation for e in rows), default=None)
     bins = bisect_left(stats.histogram_edges, most or 0.0)
-    cut = {"histogram": stats.histogram[:bins], "histogram_edges": stats.histogram_edges[: bins + 1] if bins else ()}
-    return replace(stats, max_activation=most, **cut)
+    histogram = list(stats.histogram[:bins])
+    n_active = sum(histogram)
+    strongest = [e for e in rows if e.quantile == max(one.quantile for one in rows)]
+    peaks = Counter(e.token_ids[int(np.nan_to_num(e.activations).argmax())] for e in strongest)
+    return replace(
+        stats,
+        max_activation=most,
+        n_active=n_active,
+        density=n_active / n_tokens,
+        mean_activation=stats.mean_activation if n_active == stats.n_active else None,
+        histogram=histogram,
+        histogram_edges=stats.histogram_edges[: bins + 1] if bins else (),
+        peak_tokens=[(reader.read([t, t]).texts[1], n) for t, n in peaks.most_common(PEAK_TOKENS)],
+    )
 
 
 def in_float32(folder: Path) -> Path:

@@ -15,6 +15,7 @@ from tiny_dashboard.app.online_html import Seen
 from tiny_dashboard.app.online_tab import OnlineTab
 from tiny_dashboard.app.served import bounded
 from tiny_dashboard.app.views import Views
+from tiny_dashboard.core.concordance import HOW_TO_READ
 from tiny_dashboard.core.highlight import plain_text
 from tiny_dashboard.dashboards.question import Question
 
@@ -25,8 +26,7 @@ _STEP = "(search, view) => [location.search, view]"
 _ARRIVED = "() => tinyArrived()"
 Shown = dict[Any, Any]
 _LEARN = (
-    '<p class="td-learn">Each line is a text in which the feature fires; the darker a token, the more it fires there. '
-    "Click a line to read on, a token in a text of your own to see what fires at it. "
+    f'<p class="td-learn">{HOW_TO_READ} Click a token in a text of your own to see what fires at it. '
     '<button type="button" data-learnt title="do not say it again">got it</button></p>'
 )
 

@@ -23,6 +23,10 @@ from tiny_dashboard.core.highlight import (
     tokens_html,
 )
 
+HOW_TO_READ = (
+    "Each line is a text in which the feature fires; the darker a token, the more it fires there. "
+    "Click a line to read on."
+)
 _LIKE = 5  # examples are alike whose so many tokens up to the peak are the same
 
 

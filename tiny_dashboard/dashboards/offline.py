@@ -333,8 +333,10 @@ class OfflineDashboard:
             names = [plain_text((self.stats(f) or FeatureStats(f)).name) for f in features]
             links = [f'<a href="#f{f}">{f} {name}</a>' for f, name in zip(features, names, strict=True)]
             sections = [f'<section id="f{f}">{self._section(f, scale="feature")}</section>' for f in features]
-            body = " ".join(['<nav class="td td-index">', *links, "</nav>", *sections])
-            document = page(body, title=f"{len(features)} features", **assets())
+            title = f"{len(features)} features"
+            head = f'<div class="td td-head"><h1>{title}</h1><p>{plain_text(self.about)}</p></div>'
+            body = " ".join([head, '<nav class="td td-index">', *links, "</nav>", *sections])
+            document = page(body, title=title, **assets())
         else:
             document = self.generate_html(wanted, use_absolute_max=True)
         return write_text(output_path, document)

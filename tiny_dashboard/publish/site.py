@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tiny_dashboard.core.card import no_examples
+from tiny_dashboard.core.concordance import HOW_TO_READ
 from tiny_dashboard.core.examples import check_feature
 from tiny_dashboard.core.files import whole_folder
 from tiny_dashboard.core.highlight import plain_text
@@ -30,7 +31,11 @@ GROUP_FEATURES, GROUP_BYTES = 16, 2_000_000  # a data file ends after so many fe
 
 Entry = tuple[str, str, str, str]  # card, examples, a note in words, and its kind: "empty" or "error"
 
-_BODY = """<div class="td td-head"><h1>{title}</h1>{picker}<p>{facts}</p></div>
+_PICKER = """<div class="td-site">
+<button id="td-view-before" title="view before (b)" aria-label="view before">‹</button>
+<select id="td-views" aria-label="View">{}</select>
+<button id="td-view-next" title="next view (v)" aria-label="next view">›</button></div>"""
+_BODY = """<div class="td td-head"><h1>{title}</h1>{picker}<p>{facts}</p><p>{read}</p></div>
 <div class="td-beside"><aside class="td-side" id="td-table"></aside><main class="td-main">
 <div class="td td-site"><button id="td-previous" title="feature before (p)" aria-label="feature before">‹</button>
 <input id="td-feature" aria-label="Feature" inputmode="numeric" autocomplete="off">
@@ -102,7 +107,7 @@ def export_views(
     with whole_folder(folder) as partial:
         for place, view in enumerate(views):
             names = [_link(place, other, one.name) for other, one in enumerate(views)]
-            picker = f'<select id="td-views" aria-label="View">{"".join(names)}</select>' if len(views) > 1 else ""
+            picker = _PICKER.format("".join(names)) if len(views) > 1 else ""
             inside = partial / _inside(place)
             inside.mkdir(exist_ok=True)
             _write_view(view, inside, features, title, picker, progress)
@@ -141,7 +146,7 @@ def _write_view(
     index["start"] = start if start is not None or not wanted else wanted[0]
     _write(folder / "data" / "index.js", "index", index)
     facts = " · ".join(filter(None, [description, dashboard.about]))
-    body = _BODY.format(title=plain_text(title), picker=picker, facts=plain_text(facts))
+    body = _BODY.format(title=plain_text(title), picker=picker, facts=plain_text(facts), read=HOW_TO_READ)
     script = f"{assets()['js']}\n{instrument()}\n{read_static('site.js')}"
     html = page(body, title=title, css=assets()["css"], js=script, script_sources="'self'")
     (folder / "index.html").write_text(html, encoding="utf-8")
