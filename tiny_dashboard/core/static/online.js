@@ -48,7 +48,10 @@ function tinyDashboardOnline(place, buttons) {
   const mark = () => {
     const marked = part("analysis")?.querySelector(".td-marked");
     if (marked && said.link) {
-      marked.dataset.token = said.link.token ?? "";
+      const clicked = said.link.token ?? "";
+      // On a phone the list stands below the text, out of sight.
+      if (clicked && clicked !== marked.dataset.token && innerWidth < 700) part("top").scrollIntoView({ block: "nearest", behavior: "smooth" });
+      marked.dataset.token = clicked;
       marked.querySelectorAll(".td-p i").forEach((token, at) => token.classList.toggle("td-chosen", String(at) === marked.dataset.token));
     }
     const highlight = input("highlight");
