@@ -86,7 +86,7 @@ class OnlineTab:
             self._settings()
 
     def _field(self, name: str, label: str, **how: Any) -> None:
-        self.controls[name] = gr.Textbox(label=label, elem_id=f"td-{name}", min_width=120, **how)
+        self.controls[name] = gr.Textbox(label=label, elem_id=f"td-{name}", min_width=90, **how)
 
     def _settings(self) -> None:
         """What is wanted now and then: below the view."""
