@@ -50,14 +50,14 @@ class Endpoints:
         rows = []
         for example, passage in served.offline.read(number, max_examples=limit, scale=scale):
             track = passage.tracks[0]
-            values = track.array()
+            values = np.array([float(value) for value in example.activations])  # as they are stored
             rows.append(
                 {
                     "max_activation": plain(example.max_activation),
                     "tokens": json_data(list(passage.tokens)),
                     "token_ids": None if example.token_ids is None else np.asarray(example.token_ids).tolist(),
                     "activations": [plain(v) for v in values.tolist()],
-                    "scale": plain(track.scale or float(np.nan_to_num(values).max(initial=0.0))),
+                    "scale": plain(track.scale or float(np.nan_to_num(values, posinf=0).max(initial=0.0))),
                     "quantile": example.quantile,
                     "doc": example.doc,
                     "start": example.start,

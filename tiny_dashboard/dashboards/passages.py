@@ -71,7 +71,7 @@ def _with_peak(example: Example) -> Any:
     values, most = example.activations, example.max_activation
     plain = values.tolist() if hasattr(values, "tolist") else values
     largest = max((value for value in plain if value == value), default=0.0)  # masked tokens are NaN
-    if largest == most or not 0 < abs(largest - most) <= abs(most) / 1000:
+    if not math.isfinite(most) or not 0 < abs(largest - most) <= abs(most) / 1000:
         return values
     at = plain.index(largest)
     return [*plain[:at], most, *plain[at + 1 :]]
