@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import functools
+import re
 import subprocess
 import sys
 import time
@@ -63,6 +64,8 @@ def test_joined_texts_are_the_text(name, text):
         assume("▁" not in text)  # lost by nature: it is this vocabulary's space
     if name in ("always", "first", "unigram", "byte-level with prefix space"):
         assume(not text.startswith(" "))  # takes the place of the space that the tokenizer adds
+    if name == "unigram":
+        assume(not re.search("<0x[0-9A-F]{2}>", text))  # its vocabulary has one token for these words and for the byte
     ids = tokenizer(text, add_special_tokens=False)["input_ids"]
     read = reader(name).read(ids)
     assert "".join(read.texts) == text
