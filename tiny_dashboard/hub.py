@@ -184,18 +184,20 @@ def errors_in_words(name: str, *, writing: bool = False) -> Iterator[None]:
         name: of the repository, or of what is read in it.
         writing: whether it is written to.
     """
-    from huggingface_hub.errors import HTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
-
-    # An HTTPError is what a request met; the others come of large files, which the client has tried several times.
-    foreign: tuple[Any, ...] = (HTTPError, OfflineModeIsEnabled, LocalEntryNotFoundError)
+    # The others come of large files, which the client has tried several times.
+    foreign = _foreign()
     foreign += (RuntimeError, ConnectionError, TimeoutError) if writing else ()
     try:
         yield
-    except (*foreign, OSError) as error:
-        met = error if isinstance(error, foreign) else error.__cause__  # which transformers tells in words of its own
-        if not isinstance(met, foreign):
-            raise
-        raise (_of_writing if writing else _of_reading)(met, name) from error
+    except foreign as error:
+        raise (_of_writing if writing else _of_reading)(error, name) from error
+
+
+def _foreign() -> tuple[Any, ...]:
+    """Errors of the Hub's client: what a request met, or why there was none."""
+    from huggingface_hub.errors import HTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+
+    return HTTPError, OfflineModeIsEnabled, LocalEntryNotFoundError
 
 
 def is_passing(error: BaseException) -> bool:
@@ -286,4 +288,9 @@ def _from_pretrained(kind: str, name: str | Path, **how: Any) -> Any:
     with _IMPORTING:
         made = getattr(import_module("transformers"), kind)
     with errors_in_words(str(name)):
-        return made.from_pretrained(str(name), **how)
+        try:
+            return made.from_pretrained(str(name), **how)
+        except OSError as error:  # transformers tells in words of its own what the Hub's client met
+            if isinstance(error.__cause__, _foreign()):
+                raise error.__cause__ from error
+            raise
