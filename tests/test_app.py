@@ -174,8 +174,15 @@ CONTRASTS = """() => {
     canvas.clearRect(0, 0, 1, 1); canvas.fillStyle = color; canvas.fillRect(0, 0, 1, 1);
     const [r, g, b, a] = canvas.getImageData(0, 0, 1, 1).data; return [r, g, b, a / 255];
   };
+  const painted = (node) => {  // in the dark the strongest shine: an opaque layer that dodges the colour below it
+    const style = getComputedStyle(node), base = parse(style.backgroundColor);
+    const layer = style.backgroundBlendMode === 'color-dodge' && style.backgroundImage.match(/rgba?\\([^)]*\\)/);
+    const over = layer ? parse(layer[0]) : [0, 0, 0, 0];
+    if (!over[3]) return base;
+    return [0, 1, 2].map(i => (1 - base[3]) * over[i] + base[3] * Math.min(255, base[i] / (1 - over[i] / 255))).concat(1);
+  };
   const ground = (node) => {
-    const chain = []; for (let n = node; n; n = n.parentElement) chain.unshift(parse(getComputedStyle(n).backgroundColor));
+    const chain = []; for (let n = node; n; n = n.parentElement) chain.unshift(painted(n));
     return chain.reduce((under, over) => mix(over, under), [255, 255, 255]);
   };
   const found = [];

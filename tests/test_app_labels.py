@@ -57,7 +57,7 @@ def test_a_label_is_typed_with_a_key_and_shown_at_once(own, browser):
     show_feature(page, 8)  # the editor goes along
     expect(box).to_have_value("")
     box.fill("x" * 400)
-    page.get_by_role("button", name="Save", exact=True).click()
+    page.locator("#td-label-editor").get_by_role("button", name="Save").click()
     expect(said).to_contain_text("it has 400 characters, at most 300 are kept")
     expect(box).to_have_value("x" * 400)
     page.get_by_role("button", name="Explain this feature").click()
