@@ -108,7 +108,7 @@ def test_a_new_space_gets_the_list_and_nothing_else(hub, deploy, tmp_path):
         assert line in card, card
     assert re.search(r"- me/base \S*config.json\S*model.safetensors", card)
     assert "64 features with examples" in said and "fits me/base and me/chat at resid_post 1" in said
-    assert "dashboard.toml" in said and re.search(r"tiny_dashboard/core/static/ \(\d files\) +[\d.,]+ kB", said)
+    assert "dashboard.toml" in said and re.search(r"tiny_dashboard/core/static/ \(\d+ files\) +[\d.,]+ kB", said)
 
 
 def test_an_update_keeps_what_others_put_there(hub, deploy):

@@ -128,9 +128,10 @@ class OnlineTab:
         beside: dict[str, Any] = {"concurrency_limit": 8, "api_visibility": "private", "show_progress": "hidden"}
         again = gr.Button(visible="hidden", elem_id="td-again")
         again.click(self.ready, c["view"], self.readied, **beside)
-        for event in (self.run.click, c["text"].submit, c["chat"].input):
+        asks = ((self.run.click, self.see.ask), (c["text"].submit, self.see.ask), (c["chat"].input, self.see.format))
+        for event, act in asks:
             event(None, None, None, js=_AGAIN, api_visibility="private")
-            self.then_said(event(self._of(self.see.ask), **how))
+            self.then_said(event(self._of(act), **how))
         typed = [c[name] for name in ("highlight", "tooltip", "max_act")]
         events = [event for control in typed for event in (control.submit, control.blur)]
         # A typed colour is no input for Gradio, only a change.

@@ -95,6 +95,10 @@ class OnlineView:
         except Exception as error:
             return self._wrong(error, seen)
 
+    def format(self, question: Question, seen: Seen | None) -> Shown:
+        """Read the text as a chat, or as it is; where none was typed yet there is nothing to say."""
+        return self.ask(question, seen) if question.text else {}
+
     def _encode(self, question: Question, *, generation_prompt: bool) -> EncodedText:
         with in_field("text"):
             return self._served(question).encode(question.text, chat=question.chat, generation_prompt=generation_prompt)
