@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from types import SimpleNamespace
 
@@ -80,6 +81,21 @@ def visit(browser, app_url):
     made = Visits(browser, app_url)
     yield made
     made.check_and_close()
+
+
+@pytest.fixture
+def slow_model(monkeypatch):
+    """The model of an app in this process answers as slowly as a large one: a person has the time to stop it."""
+    from tiny_dashboard.models.featurizer import Featurizer
+
+    generate = Featurizer.generate
+
+    def slowly(self, *args, **options):
+        for token in generate(self, *args, **options):
+            time.sleep(0.1)
+            yield token
+
+    monkeypatch.setattr(Featurizer, "generate", slowly)
 
 
 def pytest_collection_modifyitems(items) -> None:

@@ -352,7 +352,7 @@ def test_the_address_of_an_analysis(visit):
     page.get_by_label("Tooltip").fill("3, 5-7")
     page.get_by_label("Max act").fill("auto")
     page.get_by_role("button", name="More").click()
-    page.get_by_label("Leave out special tokens").last.check()
+    page.get_by_role("checkbox", name="Leave out special tokens").check()
     page.get_by_label("Split a crosscoder's feature by model").check()
     page.get_by_role("button", name="Colour 1").click()
     page.locator(".color-picker input").fill("#00aa00")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pytest
 import torch
@@ -48,7 +46,7 @@ def test_one_pass_for_a_text_and_none_for_its_looks(counted):
         ("3", "", False, False, COLORS),
     ):
         looks = Question("", False, highlight, "4", max_act, split, mask, *colors)
-        assert "wrong" not in json.loads(see.redraw(looks, seen)["said"])
+        assert "wrong" not in see.redraw(looks, seen)["said"]
     dashboard.top_features(TEXT, 5)
     dashboard.analyze(TEXT, 7, split=True)
     assert sorted(passes) == [0, 1]

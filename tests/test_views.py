@@ -254,18 +254,32 @@ def test_the_same_text_in_another_view_and_across(browser, url):
     visit.check_and_close()
 
 
-def test_starting_points(browser, url):
+def test_starting_points(browser, url, slow_model):
     visit = Visits(browser, url)
     page = visit(wait="#td-examples .td-x")
-    page.get_by_role("button", name="steered", exact=True).click()
+    steered, answer = page.get_by_role("button", name="steered", exact=True), page.locator(f"{ANALYSIS} .td-answer")
+    stop = page.get_by_role("button", name="Stop", exact=True)
+    steered.click()
     expect(page.get_by_role("tab", name="Online")).to_have_attribute("aria-selected", "true")
-    wait_for_query(page, steer="1", strength="2.0", text=TEXT)
-    expect(page.locator("#td-unsteered .td-p")).to_be_visible()
-    expect(page.locator(f"{ANALYSIS} .td-answer").first).to_be_visible()
-    expect(page.locator(".td-says")).to_have_count(0)  # nothing is out of date
+    expect(answer.first).to_be_visible()
+    # Another waits for no answer.
     page.get_by_role("button", name="feature three").click()
     expect(page.get_by_role("tab", name="Offline")).to_have_attribute("aria-selected", "true")
     expect(feature_box(page)).to_have_value("3")
+    page.get_by_role("button", name="a fox").click()
+    expect(page.locator(f"{ANALYSIS} .td-p")).to_have_text(f"<s>{TEXT}")
+    expect(stop).to_be_hidden()
+    steered.click()
+    expect(answer.first).to_be_visible()
+    stop.click()
+    expect(stop).to_be_hidden()
+    page.get_by_role("button", name="Answer and steer").click()
+    page.get_by_label("number input for New tokens").fill("2")
+    steered.click()
+    wait_for_query(page, steer="1", strength="2", text=TEXT)
+    expect(page.locator("#td-unsteered .td-answer")).to_have_count(2)
+    expect(answer).to_have_count(2)
+    expect(page.locator(".td-says")).to_have_count(0)  # nothing is out of date
     visit.check_and_close()
 
 

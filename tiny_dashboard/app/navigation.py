@@ -45,7 +45,7 @@ class Header:
         first, many = views.of(), len(views.names) > 1
         with gr.Row(elem_classes="td-top-row"):
             told = "" if later else self.head(first.name)
-            self.html = gr.HTML(told, padding=False, min_height=48)
+            self.html = gr.HTML(told, padding=False, elem_id="td-head")
             with gr.Row(elem_classes="td-views" if many else "td-hidden"):
                 small: dict[str, Any] = {"min_width": 40, "scale": 0}
                 self.previous = gr.Button("‹", elem_id="td-view-before", **small)
@@ -120,12 +120,12 @@ class Navigation:
             pressed = f"(...values) => {{ if (tinyPressed()) {{ ({self.off.url})(...values); {online} }} }}"
             self.tabs.change(None, self.off.linked, None, js=pressed)
 
-    def _then(self, event: Any) -> None:
-        """After an event, the page follows what is shown."""
+    def _then(self, event: Any, *, done: bool = False) -> None:
+        """After an event, the page follows what is shown; `done` as in `OnlineTab.then_said`."""
         if self.off is not None:
             self.off.then_url(event)
         if self.on is not None:
-            self.on.then_said(event)
+            self.on.then_said(event, done=done)
 
     def _restore_offline(self, app: gr.Blocks, off: OfflineTab) -> None:
         """Show what a link asks for, and what a step in the browser's history goes back to."""
@@ -218,34 +218,36 @@ class Navigation:
                 return shown
             return shown | self.header.show(view) | off.placed(off.see.there(replace(off.look(values), view=view)))
 
-        tried = off.view.example(try_online, off.asked, [self.tabs, *on.outputs], **on.model)
+        tried = on.instead(off.view.example, try_online, off.asked, [self.tabs, *on.outputs], **on.model)
         known = off.asked | {on.state, *on.controls.values()}
         outputs = [self.tabs, *self.header.shown, *off.shown, *on.outputs]
         followed = on.top.action(follow, known, outputs, **on.model | {"show_progress": "hidden"})
-        for event in (tried, followed):
-            self._then(event)
+        self._then(tried, done=True)
+        self._then(followed)
 
     def _begin(self) -> None:
         """A chip opens a feature's examples, analyses its text, or has it answered with a steering."""
         off, on, picker = self.off, self.on, self.header.picker
 
-        def begin(values: Mapping[Any, Any], event: gr.EventData) -> Iterator[Shown]:
+        def begin(values: Mapping[Any, Any], event: gr.EventData) -> Shown:
             start = self.views.of(values[picker]).start
             place = start[bounded(event.value, "start", 0, len(start) - 1)]
             if place.text and on is not None:
                 highlight = "" if place.feature is None else str(place.feature)
                 question = Question(place.text, place.chat, highlight, view=self.views.key(values[picker]))
-                yield {self.tabs: gr.Tabs(selected="online")}
-                yield from map(on.placed, on.see.start(question, place.steer, place.strength))
-            elif off is not None and place.feature is not None:
+                shown = on.placed(on.see.start(question, place.steer, place.strength))
+                return {self.tabs: gr.Tabs(selected="online")} | shown
+            if off is not None and place.feature is not None:
                 opened = off.placed(off.see.follow(off.look(values), "open", place.feature))
-                yield {self.tabs: gr.Tabs(selected="offline")} | opened
-            else:
-                yield {self.tabs: gr.skip()}
+                return {self.tabs: gr.Tabs(selected="offline")} | opened
+            return {self.tabs: gr.skip()}
 
         outputs = [self.tabs, *(off.shown if off else []), *(on.outputs if on else [])]
         inputs = {picker} | (off.asked if off else set())
-        self._then(self.header.starts.action(begin, inputs, outputs, **_GPU, **PRIVATE))
+        how: Any = {"trigger_mode": "always_last", **_GPU, **PRIVATE}
+        action = self.header.starts.action
+        wired = on.instead(action, begin, inputs, outputs, **how) if on else action(begin, inputs, outputs, **how)
+        self._then(wired, done=True)
 
     def _pick(self) -> None:
         """Another view: of the same feature number where it is there, and of the same text."""
@@ -284,9 +286,10 @@ class Navigation:
             seen = _query(values[search]).get("tab") == "online"
             return on.placed(on.see.switch(on.question(values), Seen.of(values[on.state])) if seen else {})
 
-        told = move.then(None, None, search, js=_SEARCH, api_visibility="private")
+        told = on.instead(move.then, None, None, search, js=_SEARCH, api_visibility="private")
         told.then(ready, [self.header.picker, search], on.readied, concurrency_limit=8, **PRIVATE)
-        on.then_said(told.then(again, known, on.outputs, **on.model | {"show_progress": "hidden"}))
+        again_there = told.then(again, known, on.outputs, **on.model | {"show_progress": "hidden"})
+        on.then_said(again_there, done=True)
 
 
 def _query(search: str) -> dict[str, str]:

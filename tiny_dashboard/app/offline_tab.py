@@ -59,7 +59,7 @@ class OfflineTab:
                     self.card = token_view(elem_id="td-card")
                     self.other_card = token_view(elem_id="td-other-card")
                     self._display()
-                    self.view = token_view(elem_id="td-examples", elem_classes=live, min_height=400)
+                    self.view = token_view(elem_id="td-examples", elem_classes=live)
                     self.other_view = token_view(elem_id="td-other-examples")
         self._wire()
         if editor is not None:

@@ -59,7 +59,7 @@ class Seen:
         lists = {"encoded": list(self.encoded), "other": self.other and list(self.other)}
         return {**vars(self), "question": asdict(self.question), **lists}
 
-    def said(self, error: str = "", field: str = "") -> str:
+    def said(self, error: str = "", field: str = "") -> dict[str, Any]:
         """What the page's script is told: the address, what the view is of, and what is wrong with a field."""
         features = ", ".join(map(str, self.highlighted))
         can_rank = self.top is not None
@@ -71,7 +71,7 @@ class Seen:
             "features": features,
             "title": f"feature {features or 'none'} · {' '.join(self.question.text.split())[:60]}",
         }
-        return json.dumps(told | ({"wrong": [field, error]} if error else {}))
+        return told | ({"wrong": [field, error]} if error else {})
 
 
 class OnlineHtml:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import wait
 from html import escape
@@ -21,6 +22,8 @@ from tiny_dashboard.dashboards.question import Question
 Shown = dict[Any, Any]  # what a handler changes, by component
 # Who asks again tries to load the models again, where that failed.
 _AGAIN = "() => { if (document.querySelector('#td-status .td-error')) document.querySelector('#td-again').click() }"
+
+_USUAL = 64  # tokens of an answer, at most: some seconds, steered and unsteered, of a small model on a CPU
 
 
 class OnlineTab:
@@ -50,7 +53,7 @@ class OnlineTab:
             with gr.Column(scale=3, min_width=320):
                 self._text_side(text)
             with gr.Column(scale=2, min_width=280, elem_classes="td-aside"):
-                self.top = token_view(elem_id="td-top", min_height=160)
+                self.top = token_view(elem_id="td-top")
         one_kind = [self.controls["split"], self.controls["clamp"]]
         self.readied = [self.status, self.answering, self.generating, *one_kind]
         places = {"analysis": self.view, "unsteered": self.unsteered, "top": self.top}
@@ -80,7 +83,7 @@ class OnlineTab:
             self._field("tooltip", "Tooltip", placeholder="more: 3, 5-9")
             self._field("max_act", "Max act", placeholder="auto or a number")
         with gr.Row(elem_classes="td-pair"):
-            self.view = token_view(elem_id="td-analysis", min_height=100)
+            self.view = token_view(elem_id="td-analysis")
             self.unsteered = token_view(elem_id="td-unsteered")
         with gr.Column(elem_classes="td-fields"):
             self._settings()
@@ -104,7 +107,7 @@ class OnlineTab:
             how: dict[str, Any] = {"buttons": [], "min_width": 170}
             most = self._max_new_tokens
             with gr.Row():
-                self.length = gr.Slider(1, most, most, step=1, label="New tokens", info="at most", **how)
+                self.length = gr.Slider(1, most, min(_USUAL, most), step=1, label="New tokens", info="at most", **how)
                 self.temperature = gr.Slider(0, 2, 0, step=0.1, label="Temperature", info="0 is greedy", **how)
             with gr.Row():
                 self._field("steer", "Steer with", info="features, added as it answers")
@@ -128,21 +131,21 @@ class OnlineTab:
         beside: dict[str, Any] = {"concurrency_limit": 8, "api_visibility": "private", "show_progress": "hidden"}
         again = gr.Button(visible="hidden", elem_id="td-again")
         again.click(self.ready, c["view"], self.readied, **beside)
+        answering = how | {"inputs": asked | {self.length, self.temperature}, "show_progress": "hidden"}
+        self.answer = self.generate_button.click(self._answer, **answering)
+        self.then_said(self.answer, done=True)
         asks = ((self.run.click, self.see.ask), (c["text"].submit, self.see.ask), (c["chat"].input, self.see.format))
         for event, act in asks:
             event(None, None, None, js=_AGAIN, api_visibility="private")
-            self.then_said(event(self._of(act), **how))
+            self.then_said(self.instead(event, self._of(act), **how), done=True)
         typed = [c[name] for name in ("highlight", "tooltip", "max_act")]
         events = [event for control in typed for event in (control.submit, control.blur)]
         # A typed colour is no input for Gradio, only a change.
         events += [c["split"].input, c["leave_out"].input, c["color1"].change, c["color2"].change]
         for event in events:
             self.then_said(event(self._of(self.see.redraw), trigger_mode="always_last", **how))
-        answering = how | {"inputs": asked | {self.length, self.temperature}, "show_progress": "hidden"}
-        answer = self.generate_button.click(self._answer, **answering)
-        self.then_said(answer, done=True)
         # What there is of an answer when it is stopped is worth a look too.
-        stopped = self.stop.click(None, cancels=[answer], api_visibility="private")
+        stopped = self.stop.click(None, cancels=[self.answer], api_visibility="private")
         self.then_said(stopped.then(self._of(self.see.redraw), **how), done=True)
         quick = how | {"show_progress": "hidden"}
         c["steer"].blur(
@@ -177,13 +180,22 @@ class OnlineTab:
 
     def placed(self, shown: Mapping[str, Any]) -> Shown:
         """What is shown, by component; one of them always, since Gradio takes no empty answer."""
-        return {self.said: gr.skip()} | {self._places[name]: v for name, v in shown.items() if name in self._places}
+        placed = {self._places[name]: value for name, value in shown.items() if name in self._places}
+        return placed | {self.said: json.dumps(shown["said"]) if "said" in shown else gr.skip()}
 
     def question(self, values: Mapping[Any, Any]) -> Question:
         """What the controls say now."""
         said = {name: values[control] for name, control in self.controls.items()}
         said["view"] = self._views.key(said["view"])
         return Question(**{name: value for name, value in said.items() if value is not None})  # an empty box has none
+
+    def instead(self, event: Callable[..., Any], *what: Any, **how: Any) -> Any:
+        """Wire an event of somebody who waits for no answer: one that is under way is stopped.
+
+        First, since the page goes through what is wired to an event one after the other.
+        """
+        event(None, cancels=[self.answer], api_visibility="private")
+        return event(*what, **how)
 
     def then_said(self, event: Any, *, done: bool = False) -> Any:
         """After an event the page follows what was said of it: address, errors, what is out of date.

@@ -24,7 +24,6 @@ T = TypeVar("T")
 Shown = dict[str, Any]  # what changes, by its place: analysis, unsteered, top, state, said, or a field of a `Question`
 # Controls whose change draws the text again; what is read and steered waits for its button.
 _SETTINGS = ("highlight", "tooltip", "max_act", "split", "leave_out", "color1", "color2")
-_FIRST_TOKENS = 60  # of the answer of a starting point, at most
 _PACE = 0.1  # seconds between two pictures of an answer, at least
 MULTIPLE = "times its maximum"
 _MAX_STEERED = 8
@@ -60,13 +59,12 @@ class OnlineView:
         """Another question, whatever stands in the fields."""
         return self._named(vars(question)) | self.ask(question, None, link=True)
 
-    def start(self, question: Question, steer: str, strength: float) -> Iterator[Shown]:
-        """A starting point: its text is analysed; with `steer` it is answered, too."""
-        yield self.begin(question)
+    def start(self, question: Question, steer: str, strength: float) -> Shown:
+        """A starting point: its text is analysed; with `steer` the page is told to have it answered, too."""
+        shown = self.begin(question)
         if steer:
-            asked = replace(question, steer=steer, strength=strength)
-            yield self._named(vars(asked))
-            yield from self.answer(asked, None, min(_FIRST_TOKENS, self._max_new_tokens), 0.0)
+            shown |= {"steer": steer, "strength": strength, "said": shown["said"] | {"generate": True}}
+        return shown
 
     def fields(self, question: Question) -> Shown:
         """The controls as a question has them; what stands there from the start is left to who types already."""

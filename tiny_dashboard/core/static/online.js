@@ -2,14 +2,14 @@
 
    tinyDashboardOnline(place, buttons) attaches it once, and gives `tinyOnline(text, done)`, which is called after each answer
    with what was said of it (see `Seen.said` in app/online_view.py): `of` are the fields that the view is of, `wrong`
-   is [field, sentence], `auto` what an empty highlight stands for. It also names keys where they work; `buttons` are those
+   is [field, sentence], `auto` what an empty highlight stands for, `generate` asks for an answer. It also names keys where they work; `buttons` are those
    of keys.js. */
 function tinyDashboardOnline(place, buttons) {
   if (window.tinyOnline) return;
   const part = (name) => document.getElementById(`td-${name}`);
   const input = (name) => part(name)?.querySelector("textarea, input[type=number], input:not([type=range])");
   const key = /Mac|iP/.test(navigator.platform) ? "⌘⏎" : "Ctrl ⏎";
-  let said = {};
+  let said = {}, told = "";
 
   const say = (where, className, role, text) => {
     const node = document.createElement("div");
@@ -64,9 +64,19 @@ function tinyDashboardOnline(place, buttons) {
     if (held) part(on ? "stop" : "generate")?.focus();
   };
 
+  /* Where a starting point is to be answered, once its tab stands there. */
+  const generate = (asked) => {
+    if (asked !== said) return;
+    const button = part("generate");
+    button?.checkVisibility() ? button.click() : setTimeout(generate, 50, asked);
+  };
+
   window.tinyOnline = (text, done) => {
-    if (text) said = JSON.parse(text);
     if (done) run(false);
+    if (text && text !== told) {
+      said = JSON.parse(told = text);
+      if (said.generate && !said.wrong) generate(said);
+    }
     follow();
     return said;
   };
