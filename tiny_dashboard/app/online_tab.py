@@ -217,7 +217,8 @@ class OnlineTab:
                 yield {self.status: gr.HTML(note(said, "loading", self._elsewhere(shown)))}
             online = shown.served.online
         except ValueError as error:
-            yield {self.status: gr.HTML(note(str(error), "error", self._elsewhere(shown)))}
+            said = f"{error}; Analyze tries again" if shown.served.has_online else str(error)
+            yield {self.status: gr.HTML(note(said, "error", self._elsewhere(shown)))}
             return
         ours = online.can_rank
         notes = online.notes if ours else ["this dashboard computes chosen features: name them"]
