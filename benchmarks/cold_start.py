@@ -7,6 +7,7 @@ only once the first examples have been seen. Once with one view, and once with t
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -38,7 +39,7 @@ LIMITS = {  # seconds, but for the last
     "first paint": 15.0,
     "first example": 20.0,
     "from the weights to an online tab that is ready": 10.0,
-    "examples fetched until then, of the dataset": 0.1,
+    "fetched by then, of the examples": 0.1,
 }
 PAINT = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime"
 
@@ -65,9 +66,11 @@ def watch(page: Page, url: str, server: subprocess.Popen, hub: Any, weights: thr
     example = when(page, "document.querySelector('#td-examples .td-x')")
     seen["first paint"] = page.evaluate(f"performance.timeOrigin + {PAINT}") / 1000 - start
     seen["first example"] = example - start
-    fetched = [request for request in hub.taken() if "/me/examples/resolve/" in request.path]
-    size = sum(file.stat().st_size for file in (FOLDER / "examples").rglob("*") if file.is_file())
-    seen["examples fetched until then, of the dataset"] = sum(request.bytes for request in fetched) / size
+    requests = hub.taken()
+    for kind in ("examples", "features"):
+        fetched = sum(r.bytes for r in requests if re.search(rf"/resolve/\w+/{kind}/", r.path))
+        size = sum(file.stat().st_size for file in (FOLDER / "examples" / kind).iterdir())
+        seen[f"fetched by then, of the {kind}"] = fetched / size  # the list of features reads the latter whole
     page.get_by_role("tab", name="Online").click()
     page.get_by_text("loading the models").wait_for()
     weights.set()
