@@ -15,7 +15,7 @@ from tiny_dashboard.core.text import token_texts
 def activation_visualization(
     tokens: Sequence[str] | Sequence[int],
     activations: Any,
-    tokenizer: Any,
+    tokenizer: Any = None,
     highlight_idx: int | Sequence[int] | None = None,
     title: str = "",
     color1: Color = COLORS[0],

@@ -25,10 +25,8 @@ _SEARCH = "() => location.search"
 _STEP = "(search, view) => [location.search, view]"
 _ARRIVED = "() => tinyArrived()"
 Shown = dict[Any, Any]
-_LEARN = (
-    f'<p class="td-learn">{HOW_TO_READ} Click a token in a text of your own to see what fires at it. '
-    '<button type="button" data-learnt title="do not say it again">got it</button></p>'
-)
+_OWN = "Click a token in a text of your own to see what fires at it."
+_LEARNT = '<button type="button" data-learnt title="do not say it again">got it</button>'
 
 
 class Header:
@@ -74,7 +72,9 @@ class Header:
         except Exception:  # the tab says why
             known = ""
         facts = plain_text(" · ".join(filter(None, [shown.description, known])))
-        return f'<div class="td td-head"><h1>{plain_text(self._title)}</h1><p>{facts or "&nbsp;"}</p>{_LEARN}</div>'
+        learn = " ".join([HOW_TO_READ, _OWN, _LEARNT] if shown.served.has_online else [HOW_TO_READ, _LEARNT])
+        title, facts = plain_text(self._title), facts or "&nbsp;"
+        return f'<div class="td td-head"><h1>{title}</h1><p>{facts}</p><p class="td-learn">{learn}</p></div>'
 
     def chips(self, view: str) -> str:
         """A view's starting points."""

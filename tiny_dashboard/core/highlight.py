@@ -342,7 +342,7 @@ def legend_of(all_inks: Iterable[list[Ink]], *, named: bool) -> str:
                 label += f", clamped ({sign}{format_number(most)} at most)"
             scale = [label, bar, *scale] if side else [*scale, bar, label]
         if not shared:
-            scale.append("<strong>each example's own maximum</strong>: shades of two lines cannot be compared")
+            scale.append("<strong>each example's own maximum: shades of two lines cannot be compared</strong>")
         shown = f"{plain_text(name) if named or len(ends) > 1 else 'scale'}: "
         out.append(f"<span>{shown}{' '.join(filter(None, scale))}</span>")
     return f' <span class="td-legend">{" ".join(out)}</span>' if out else ""
