@@ -265,7 +265,8 @@ class Run:
         featurizer = self.featurizer
         x = featurizer.batch_activations(batch.ids, batch.attention)[:, batch.n_prefix :]
         windows = batch.windows
-        broken = windows.keep & ~torch.isfinite(x).flatten(2).all(2).to(self.home)
+        finite = torch.isfinite(x.sum((2, 3), dtype=torch.float32))  # no sum is, of what is not
+        broken = windows.keep & ~finite.to(self.home)
         n_broken = int(broken.sum())
         if n_broken:
             if n_broken == int(windows.keep.sum()):

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -244,17 +245,19 @@ class State:
         Raises:
             ValueError: an activation is NaN or infinite.
         """
-        found = (_sparse if codes.is_sparse else _dense)(codes, batch.keep)
-        if not bool(torch.isfinite(found.peak).all()):
+        found = _Found(codes, batch.keep)
+        if not bool(torch.isfinite(found.value).all()):
             raise ValueError(
                 "the dictionary gave NaN or infinite activations; check the checkpoint, or run the model in bfloat16 "
                 "or float32 (float16 overflows on some models)"
             )
+        active = (found.value > 0).nonzero().squeeze(1)
+        strength, feature = found.value[active].float(), found.feature[active]
         # Times a power of two and rounded, a float32 is still exact.
-        self.total.index_add_(0, found.feature, (found.strength * FIXED_POINT).round().long())
+        self.total.index_add_(0, feature, (strength * FIXED_POINT).round().long())
         # The exponent and the first bit of the fraction number the half octaves, exactly and on every device.
-        bins = (found.strength.view(torch.int32) >> 22) - 2 * (127 + FIRST_EXPONENT)
-        cell = found.feature * N_BINS + bins.clamp(0, N_BINS - 1)
+        bins = (strength.view(torch.int32) >> 22) - 2 * (127 + FIRST_EXPONENT)
+        cell = feature * N_BINS + bins.clamp(0, N_BINS - 1)
         self.histogram += torch.bincount(cell, minlength=self.histogram.numel()).view_as(self.histogram)
 
         masked = ~batch.keep & (batch.tokens >= 0)
@@ -301,47 +304,50 @@ class State:
         return self
 
 
-class _Found(NamedTuple):
-    """What a batch's codes say, whatever their layout.
+class _Found:
+    """What a batch's codes say, whatever their layout: those that are not 0, which are few, and how to find them.
+
+    Args:
+        codes, keep: as for `State.add`.
 
     Attributes:
-        peak: the largest code of each window, `[batch, D]`; below 0 or 0 where the feature does not fire.
-        strength, feature: the codes above 0 that count, `[n]`.
-        rows: `(window [n], feature [n]) -> [n, seq]`, for pairs of which none comes twice.
+        value, feature: the codes that count and are not 0, `[n]`.
+        peak: the largest code of each window, `[batch, D]`; 0 where the feature does not fire.
     """
 
-    peak: Tensor
-    strength: Tensor
-    feature: Tensor
-    rows: Callable[[Tensor, Tensor], Tensor]
+    def __init__(self, codes: Tensor, keep: Tensor) -> None:
+        (batch, self.seq), self.n_features = keep.shape, codes.shape[-1]
+        if codes.is_sparse:
+            codes = codes.coalesce()
+            counts = keep.flatten()[codes.indices()[0]]
+            (token, self.feature), self.value = codes.indices()[:, counts], codes.values()[counts]
+        else:
+            codes[(~keep).nonzero(as_tuple=True)] = 0
+            flat = codes.view(-1)
+            place = _nonzero(flat)
+            token, self.value = place // self.n_features, flat[place]
+            self.feature = place - token * self.n_features
+        window, self.position = token // self.seq, token % self.seq
+        self.cell = window * self.n_features + self.feature
+        peak = self.value.new_zeros(batch * self.n_features)
+        self.peak = peak.scatter_reduce_(0, self.cell, self.value, "amax").view(batch, self.n_features)
 
-
-def _dense(codes: Tensor, keep: Tensor) -> _Found:
-    codes[(~keep).nonzero(as_tuple=True)] = 0
-    flat = codes.view(-1)
-    active = (flat > 0).nonzero().squeeze(1)
-    feature = active % codes.shape[-1]
-    return _Found(codes.amax(1), flat[active].float(), feature, lambda window, chosen: codes[window, :, chosen])
-
-
-def _sparse(codes: Tensor, keep: Tensor) -> _Found:
-    (batch, seq), n_features = keep.shape, codes.shape[-1]
-    codes = codes.coalesce()
-    counts = keep.flatten()[codes.indices()[0]]
-    (token, feature), value = codes.indices()[:, counts], codes.values()[counts]
-    cell = token // seq * n_features + feature
-    peak = value.new_zeros(batch * n_features).scatter_reduce(0, cell, value, "amax").view(batch, n_features)
-
-    def rows(window: Tensor, chosen: Tensor) -> Tensor:
-        place = cell.new_full((batch * n_features,), -1)
-        place[window * n_features + chosen] = torch.arange(len(window), device=place.device)
-        mine = place[cell] >= 0
-        made = value.new_zeros(len(window), seq)
-        made[place[cell[mine]], token[mine] % seq] = value[mine]
+    def rows(self, window: Tensor, feature: Tensor) -> Tensor:
+        """Codes `[n, seq]` of pairs `[n]` of a window and a feature, of which none comes twice."""
+        row_of = self.cell.new_full((self.peak.numel(),), -1)
+        row_of[window * self.n_features + feature] = torch.arange(len(window), device=row_of.device)
+        row = row_of[self.cell]
+        mine = (row >= 0).nonzero().squeeze(1)
+        made = self.value.new_zeros(len(window), self.seq)
+        made[row[mine], self.position[mine]] = self.value[mine]
         return made
 
-    active = value > 0
-    return _Found(peak, value[active].float(), feature[active], rows)
+
+def _nonzero(flat: Tensor) -> Tensor:
+    """Where a vector is not 0 (NaN is not); numpy looks for it in half of torch's time."""
+    if flat.device.type == "cpu":
+        return torch.from_numpy(np.flatnonzero((flat != 0).numpy()))
+    return flat.nonzero().squeeze(1)
 
 
 def _champions(value: Tensor, groups: Tensor) -> Tensor:
