@@ -126,6 +126,14 @@ def test_what_is_shown_is_saved_as_a_page_as_figures_and_as_code(visit, visits, 
     offline.save_as(tmp_path / "offline.html")
     code = figures(page, f"feature-{rich}")
     assert f"dashboard.generate_html({rich}, window_size=50, max_examples=30, scale='feature')" in code
+    page.locator("#td-with input, #td-with textarea").fill("0")
+    page.keyboard.press("Enter")
+    expect(page.locator("#td-other-examples .td-x").first).to_be_visible()
+    both = saved(page, "HTML")
+    assert both.suggested_filename == f"feature-{rich}-0.html"
+    assert f"<h1>feature {rich} and 0</h1>" in both.path().read_text()
+    code = figures(page, f"feature-{rich}-0")
+    assert f"dashboard.generate_html([{rich}, 0], window_size=50, max_examples=30, scale='feature')" in code
     page.get_by_role("tab", name="Online").click()
     analyze(page, f"The quick {PWN}")
     expect(page.locator(f"{ANALYSIS} .td-p")).to_be_visible()

@@ -409,7 +409,7 @@ def test_export_one_and_many(tmp_path):
     assert [len(passages_of(s)) for s in tree.all("section")] == [1, 2, 0]
     assert len(tree.all("style")) == 1, "the assets travel once"
     assert tree.one("title").raw == "3 features"
-    with pytest.raises(ValueError, match="no feature to export; name at least one"):
+    with pytest.raises(ValueError, match="no feature is named; give at least one"):
         dashboard.export_to_html(tmp_path / "none.html", [])
     assert not (tmp_path / "none.html").exists()
     assert dashboard.export_to_html(tmp_path / "np.html", np.int64(3)).exists()

@@ -91,6 +91,16 @@ def test_code_makes_the_same_view_and_tells_no_folder(monkeypatch):
     assert str(FOLDER) not in code and max(map(len, code.splitlines())) <= 88
     assert run(code) == demo.generate_html(656, window_size=7, **how) != demo.generate_html(656, **how, window_size=8)
     assert run(demo.code(656)) == demo.generate_html(656, window_size=7)
+    assert run(demo.code([378, 469], **how)) == demo.generate_html([378, 469], window_size=7, **how)
+
+
+def test_a_comparison_is_one_figure_under_two_titles_with_a_legend_each():
+    demo = OfflineFeatureCentricDashboard.open(FOLDER / "examples")
+    both, alone = demo.figure([378, 469], max_examples=3), [demo.figure([f], max_examples=3) for f in (378, 469)]
+    assert texts(both) == texts(alone[0]) + texts(alone[1])
+    assert [t.split(" · ")[0] for t in texts(both) if t.startswith("feature")] == ["feature 378", "feature 469"]
+    heights = [float(ElementTree.fromstring(svg).attrib["viewBox"].split()[-1]) for svg in (both, *alone)]
+    assert heights[0] == pytest.approx(heights[1] + heights[2] + 8), "a line between them"
 
 
 @pytest.mark.parametrize(

@@ -136,7 +136,7 @@ class OfflineTab:
         moves += [place.action(self._follow, **quick) for place in (self.card, self.other_card, self.table)]
         for move in moves:
             self.then_url(move)
-        shown = [self.feature, *views.values()]
+        shown = [self.feature, c["other"], *views.values()]
         self.save.wire(
             lambda values, kind: self.see.saved(self.look(values), kind), self.asked, shown, concurrency_limit=None
         )

@@ -100,7 +100,10 @@ class OfflineView:
             ValueError: there is no such feature, or a setting cannot be.
         """
         served = self._views.of(look.view).served
-        feature = whole_number(look.feature, "feature")
+        features = [whole_number(look.feature, "feature")]
+        if look.other not in (None, ""):
+            features.append(whole_number(look.other, "compare with"))
+        feature: Any = features if len(features) > 1 else features[0]
         how: dict[str, Any] = {"scale": look.scale, "mask_special": bool(look.mask) or None}
         how["max_examples"] = bounded(look.number, "examples", 1, MAX_EXAMPLES)
         how["color"] = None if look.color == COLORS[0] else look.color or None
@@ -108,9 +111,8 @@ class OfflineView:
             window = bounded(look.window, "window", 0, 10_000)
             text = served.offline.code(feature, window_size=window, **how)
         else:
-            title = " · ".join(filter(None, [f"feature {feature}", served.label(feature)]))
-            text = served.offline.figure(feature, kind, title=title, **how)
-        return f"feature-{feature}", text
+            text = served.offline.figure(features, kind, **how)
+        return "-".join(["feature", *map(str, features)]), text
 
     def there(self, look: Look) -> Shown:
         """The same in another view, or the feature that this one begins with where the number means nothing in it."""

@@ -64,5 +64,7 @@ class SaveMenu:
         made = self._menu.action(save, asked, self._made, api_visibility="private", show_progress="hidden", **how)
         made.then(None, self._made, None, js=f"(made) => tinySave('{self._id}', made)")
         shell = json.dumps(page("\0", **assets()).split("\0")).replace("</", "<\\/")
-        told = "said, ''" if self._of == "text" else "null, said"
-        self._page.click(None, list(shown), None, js=f"(said, ...parts) => tinySavePage({shell}, {told}, parts)")
+        given, told = "said", "said, ''"
+        if self._of == "feature":
+            given, told = "feature, other", "null, [feature, other].filter(Boolean).join(' and ')"
+        self._page.click(None, list(shown), None, js=f"({given}, ...parts) => tinySavePage({shell}, {told}, parts)")

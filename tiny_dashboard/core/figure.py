@@ -75,6 +75,7 @@ def figure(
     size: float = 8.0,
     title: str = "",
     legend: bool = True,
+    below: Sequence[tuple[str, Sequence[Passage]]] = (),
 ) -> str:
     """Passages as a figure.
 
@@ -86,6 +87,7 @@ def figure(
         size: of the font, in points.
         title: a heading, as plain text, cut to the width.
         legend: show the scale.
+        below: titles and passages of what stands below, each with a legend of its own.
 
     Returns:
         The source: an `Svg`, which shows itself in a notebook, or a plain string.
@@ -99,19 +101,15 @@ def figure(
         raise ValueError(f"a figure's view is 'lines' or 'text', not {view!r}")
     if not 2 <= size <= 72 or not 20 * size <= width <= 5000:
         raise ValueError(f"a figure {width} points wide in a font of {size} cannot be set; give 20 times the size")
-    drawn = [(passage, inks_of(passage)) for passage in passages]
-    draw = _svg if kind == "svg" else _latex
-    return draw(
-        drawn,
-        view,
-        width,
-        size,
-        _cut(title, width / size),
-        list(_scales([inks for _, inks in drawn])) if legend else [],
-    )
+    parts = []
+    for heading, part in ((title, passages), *below):
+        drawn = [(passage, inks_of(passage)) for passage in part]
+        scales = list(_scales([inks for _, inks in drawn])) if legend else []
+        parts.append((_cut(heading, width / size), drawn, scales))
+    return (_svg if kind == "svg" else _latex)(parts, view, width, size)
 
 
-Drawn = list[tuple[Passage, list[Ink]]]
+Parts = list[tuple[str, list[tuple[Passage, list[Ink]]], list[Any]]]  # title, what is drawn, and its legend
 
 
 def _scales(all_inks: list[list[Ink]]) -> Iterator[tuple[str, list[str], str, str]]:
@@ -222,32 +220,35 @@ def _about_peak(passage: Passage, inks: list[Ink], width: float, size: float) ->
     return value, left, right or pieces[peak : peak + 1]
 
 
-def _svg(drawn: Drawn, view: str, width: float, size: float, title: str, scales: list[Any]) -> Svg:
+def _svg(parts: Parts, view: str, width: float, size: float) -> Svg:
     out: list[str] = []
     height, y = 1.7 * size, 0.0
-    if title:
-        y += height
-        out.append(f'<text x="0" y="{y - 0.45 * size:.1f}" font-weight="bold">{plain_text(title)}</text>')
-    for passage, inks in drawn:
-        if view == "lines":
-            value, left, right = _about_peak(passage, inks, width, size)
+    for number, (title, drawn, scales) in enumerate(parts):
+        y += size * bool(number)
+        if title:
             y += height
-            out.append(f'<text x="0" y="{y - 0.45 * size:.1f}" fill="{_FAINT}">{value}</text>')
-            middle = 4 * size + 0.42 * (width - 4 * size)
-            out += _svg_line([*left, *right], middle - sum(p.width(size) for p in left), y, size)
-        else:
-            for line in _broken(_pieces(passage, inks), width, size):
+            out.append(f'<text x="0" y="{y - 0.45 * size:.1f}" font-weight="bold">{plain_text(title)}</text>')
+        for passage, inks in drawn:
+            if view == "lines":
+                value, left, right = _about_peak(passage, inks, width, size)
                 y += height
-                out += _svg_line(line, 0, y, size)
+                out.append(f'<text x="0" y="{y - 0.45 * size:.1f}" fill="{_FAINT}">{value}</text>')
+                middle = 4 * size + 0.42 * (width - 4 * size)
+                out += _svg_line([*left, *right], middle - sum(p.width(size) for p in left), y, size)
+            else:
+                for line in _broken(_pieces(passage, inks), width, size):
+                    y += height
+                    out += _svg_line(line, 0, y, size)
+                y += 0.5 * size
+        if scales:
             y += 0.5 * size
-    if scales:
-        y += 0.5 * size
-        out += _svg_legend(scales, len({name for name, *_ in scales}) > 1, y, width, size)
-        y += height * (1 + (len(scales) - 1) // _per_line(width, size))
+            out += _svg_legend(scales, len({name for name, *_ in scales}) > 1, y, width, size)
+            y += height * (1 + (len(scales) - 1) // _per_line(width, size))
+    titles = " · ".join(plain_text(title) for title, *_ in parts if title)
     return Svg(
         f'<svg xmlns="http://www.w3.org/2000/svg" role="img" width="{width:g}pt" height="{y:.1f}pt" '
         f'viewBox="0 0 {width:g} {y:.1f}" font-family="Helvetica, Arial, \'Liberation Sans\', sans-serif" '
-        f'font-size="{size:g}" fill="{_INK}">{f"<title>{plain_text(title)}</title>" if title else ""}'
+        f'font-size="{size:g}" fill="{_INK}">{f"<title>{titles}</title>" if titles else ""}'
         f'<rect width="100%" height="100%" fill="#ffffff"/>{"".join(out)}</svg>'
     )
 
@@ -356,32 +357,36 @@ def _tex_line(pieces: Sequence[_Piece]) -> str:
     return "%\n".join(filter(None, map(_tex_piece, pieces)))
 
 
-def _latex(drawn: Drawn, view: str, width: float, size: float, title: str, scales: list[Any]) -> str:
+def _latex(parts: Parts, view: str, width: float, size: float) -> str:
     def line(content: str) -> str:
         return f"\\noindent\\hbox to {width:g}pt{{{content}\\hss}}\\par\n"
 
     wide = 1.12 * size  # Computer Modern is wider than Helvetica at the sizes of figures
     out = [_MACROS, f"\\fontsize{{{size:g}}}{{{1.6 * size:g}}}\\selectfont\n"]
-    if title:
-        out.append(line(f"\\textbf{{{_tex(title)}}}"))
-    for passage, inks in drawn:
-        if view == "lines":
-            value, left, right = _about_peak(passage, inks, width, wide)
-            room = width - 4 * wide
-            out.append(
-                line(
-                    f"\\hbox to {4 * wide:g}pt{{{_tex(value)}\\hss}}%\n"
-                    f"\\hbox to {0.42 * room:.1f}pt{{\\hss {_tex_line(left)}}}%\n"
-                    f"\\hbox to {0.58 * room:.1f}pt{{{_tex_line(right)}\\hss}}"
+    for number, (title, drawn, scales) in enumerate(parts):
+        if number:
+            out.append(f"\\vspace{{{size:g}pt}}\n")
+        if title:
+            out.append(line(f"\\textbf{{{_tex(title)}}}"))
+        for passage, inks in drawn:
+            if view == "lines":
+                value, left, right = _about_peak(passage, inks, width, wide)
+                room = width - 4 * wide
+                out.append(
+                    line(
+                        f"\\hbox to {4 * wide:g}pt{{{_tex(value)}\\hss}}%\n"
+                        f"\\hbox to {0.42 * room:.1f}pt{{\\hss {_tex_line(left)}}}%\n"
+                        f"\\hbox to {0.58 * room:.1f}pt{{{_tex_line(right)}\\hss}}"
+                    )
                 )
+            else:
+                out += [line(_tex_line(pieces)) for pieces in _broken(_pieces(passage, inks), width, wide)]
+                out.append(f"\\vspace{{{0.5 * size:g}pt}}\n")
+        named = len({name for name, *_ in scales}) > 1
+        for name, colors, low, high in scales:
+            bar = "".join(
+                f"\\textcolor[HTML]{{{c[1:].upper()}}}{{\\rule{{{0.4 * size:g}pt}}{{{0.6 * size:g}pt}}}}"
+                for c in colors
             )
-        else:
-            out += [line(_tex_line(pieces)) for pieces in _broken(_pieces(passage, inks), width, wide)]
-            out.append(f"\\vspace{{{0.5 * size:g}pt}}\n")
-    named = len({name for name, *_ in scales}) > 1
-    for name, colors, low, high in scales:
-        bar = "".join(
-            f"\\textcolor[HTML]{{{c[1:].upper()}}}{{\\rule{{{0.4 * size:g}pt}}{{{0.6 * size:g}pt}}}}" for c in colors
-        )
-        out.append(line(f"{_tex(f'{name}: ' if named else '')}{low}\\ {bar}\\ {_tex(high)}"))
+            out.append(line(f"{_tex(f'{name}: ' if named else '')}{low}\\ {bar}\\ {_tex(high)}"))
     return "".join([*out, "\\endgroup\n"])

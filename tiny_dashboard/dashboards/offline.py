@@ -266,7 +266,7 @@ class OfflineDashboard:
 
     def figure(
         self,
-        feature_idx: int,
+        feature_idx: int | Iterable[int],
         kind: str = "svg",
         *,
         max_examples: int | None = None,
@@ -275,27 +275,46 @@ class OfflineDashboard:
         color: Color | None = None,
         **look: Any,
     ) -> str:
-        """The examples as a figure for a paper, "svg" or "latex"; `look` goes to `core.figure.figure`."""
+        """The examples as a figure for a paper, "svg" or "latex"; `look` goes to `core.figure.figure`.
+
+        Those of several features stand below each other, each under its number and name.
+        """
         how: Any = {"max_examples": max_examples, "scale": scale, "mask_special": mask_special, "color": color}
-        return figure([passage for _, passage in self.read(feature_idx, **how)], kind, **look)
+        features, one = _listed(feature_idx)
+        parts = []
+        for feature in features:
+            name = (self.stats(feature) or FeatureStats(feature)).name
+            title = "" if one else " · ".join(filter(None, [f"feature {feature}", name]))
+            parts.append((title, [passage for _, passage in self.read(feature, **how)]))
+        return figure(parts[0][1], kind, below=parts[1:], **{"title": parts[0][0]} | look)
 
     def draw(self, passages: Sequence[Passage], window_size: int | None = None, *, view: str = "lines") -> Html:
         """Examples that were read, as an HTML fragment."""
         window = self.window_size if window_size is None else window_size
         return examples_html(passages, window=window, view=view, note=f"window {window}")
 
-    def generate_html(self, feature_idx: int, use_absolute_max: bool = False, **how: Any) -> Html:
-        """A whole self-contained page of one feature, which also shows itself in a notebook.
+    def generate_html(self, feature_idx: int | Iterable[int], use_absolute_max: bool = False, **how: Any) -> Html:
+        """A whole self-contained page of a feature, or of several with an index; it shows itself in a notebook, too.
 
         Args:
-            feature_idx: the feature.
+            feature_idx: the feature, or several.
             use_absolute_max: scale the colours of all examples to the feature's maximum, not each to its own.
             how: as for `fragment`; a `scale` goes before `use_absolute_max`.
         """
         how = {"scale": "feature" if use_absolute_max else "example"} | how
-        return page(self._section(feature_idx, **how), title=f"Feature {feature_idx}", **assets())
+        features, one = _listed(feature_idx)
+        if one:
+            return page(self._section(features[0], **how), title=f"Feature {features[0]}", **assets())
+        features = [check_feature(f, self.max_activation_examples) for f in features]
+        names = [plain_text((self.stats(f) or FeatureStats(f)).name) for f in features]
+        links = [f'<a href="#f{f}">{f} {name}</a>' for f, name in zip(features, names, strict=True)]
+        sections = [f'<section id="f{f}">{self._section(f, **how)}</section>' for f in features]
+        title = f"{len(features)} features"
+        head = f'<div class="td td-head"><h1>{title}</h1><p>{plain_text(self.about)}</p></div>'
+        body = " ".join([head, '<nav class="td td-index">', *links, "</nav>", *sections])
+        return page(body, title=title, **assets())
 
-    def code(self, feature_idx: int, *, window_size: int | None = None, **how: Any) -> str:
+    def code(self, feature_idx: int | Sequence[int], *, window_size: int | None = None, **how: Any) -> str:
         """The Python that makes what `fragment` shows with these arguments, wherever it is run.
 
         A dataset that is no file on the Hub is called by its name alone: code is passed on, folders are private.
@@ -324,22 +343,7 @@ class OfflineDashboard:
         Raises:
             OSError: the file cannot be written.
         """
-        wanted: Any = feature_to_export
-        # An array without axes says that it can be iterated over, and is a number.
-        if isinstance(wanted, Iterable) and getattr(wanted, "ndim", None) != 0:
-            features = [check_feature(f, self.max_activation_examples) for f in wanted]
-            if not features:
-                raise ValueError("no feature to export; name at least one")
-            names = [plain_text((self.stats(f) or FeatureStats(f)).name) for f in features]
-            links = [f'<a href="#f{f}">{f} {name}</a>' for f, name in zip(features, names, strict=True)]
-            sections = [f'<section id="f{f}">{self._section(f, scale="feature")}</section>' for f in features]
-            title = f"{len(features)} features"
-            head = f'<div class="td td-head"><h1>{title}</h1><p>{plain_text(self.about)}</p></div>'
-            body = " ".join([head, '<nav class="td td-index">', *links, "</nav>", *sections])
-            document = page(body, title=title, **assets())
-        else:
-            document = self.generate_html(wanted, use_absolute_max=True)
-        return write_text(output_path, document)
+        return write_text(output_path, self.generate_html(feature_to_export, use_absolute_max=True))
 
     def _section(self, feature: int, window_size: int | None = None, view: str = "lines", **how: Any) -> str:
         rows = self.read(feature, **how)
@@ -357,6 +361,15 @@ class OfflineDashboard:
             return frozenset()
         ids = list(special_ids(self.tokenizer))
         return frozenset([*ids, *self.tokenizer.convert_ids_to_tokens(ids)])
+
+
+def _listed(features: Any) -> tuple[list[int], bool]:
+    """Features as a list, and whether it was one; an array without axes says that it can be iterated over."""
+    one = not isinstance(features, Iterable) or isinstance(features, str) or getattr(features, "ndim", None) == 0
+    listed = [features] if one else list(features)
+    if not listed:
+        raise ValueError("no feature is named; give at least one")
+    return listed, one
 
 
 class MaxActs(Mapping[int, float]):
