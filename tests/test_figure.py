@@ -4,6 +4,7 @@ import ast
 import re
 import shutil
 import subprocess
+import unicodedata
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -132,12 +133,13 @@ def test_plain_pdflatex_compiles_it(tmp_path):
     tokens = [*ODD, *HOSTILE]
     values = [float(i % 3) for i in range(len(tokens))]
     tracks = [Track("a_1", values), Track("b", [-v for v in values])]
-    mine = [Passage([t, " x"], [Track("f", [1.0, 0.0])]) for t in tokens]
+    mine = [Passage([t, " x"], [Track("f", [1.0, 0.0])]) for t in tokens if len(t) < 40]  # a longer one has no room
     demo = OfflineFeatureCentricDashboard.open(FOLDER / "examples")
     parts = [
         figure(mine, "latex", width=345, title="50% of {all}"),
         figure([Passage(tokens, tracks, {3: "E2 96"})], "latex", view="text", width=345),
         demo.figure(656, "latex", max_examples=12, width=345),
+        demo.figure([378, 469], "latex", max_examples=9, width=345),
     ]
     document = "\n\n\\medskip\n".join(parts)
     (tmp_path / "a.tex").write_text(
@@ -146,3 +148,20 @@ def test_plain_pdflatex_compiles_it(tmp_path):
     done = subprocess.run(["pdflatex", "-halt-on-error", "a.tex"], cwd=tmp_path, capture_output=True, timeout=120)
     assert done.returncode == 0, done.stdout.decode(errors="replace")[-1500:]
     assert b"Overfull" not in done.stdout
+    if not shutil.which("pdftotext"):
+        pytest.skip("the text of the PDF was not read: there is no pdftotext (Debian: poppler-utils)")
+
+    def read(*options):
+        command = ["pdftotext", *options, "a.pdf", "-"]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, check=True, text=True).stdout
+
+    words = [node for node in ElementTree.fromstring(read("-bbox")).iter() if node.tag.endswith("}word")]
+    reach = [float(word.attrib[side]) for word in words for side in ("xMin", "xMax")]
+    assert max(reach) - min(reach) <= 345
+    found = unicodedata.normalize("NFC", "".join(read("-layout").split())).replace("←-", "↵").replace("7→", "⇥")
+    for title in ("feature378", "feature469"):
+        assert title in found
+    for token in tokens:  # letters beyond Latin stand as their codes
+        drawn = "".join(texts(figure([Passage([token], [])], view="text")))
+        drawn = "".join(c if c < "\u0250" and c not in "«»" or c in "↵⇥—“”␍" else f"{ord(c):04X}" for c in drawn)
+        assert drawn.replace("␍", "CR").replace(" ", "") in found

@@ -36,8 +36,8 @@ _ADVANCE = [
     *(278, 556, 556, 222, 222, 500, 222, 833, 556, 556, 556, 556, 333, 500, 278, 556, 500, 722, 500, 500, 500, 334),
     *(260, 334, 584),
 ]
-_MARK = "#8a9099"  # what is drawn to make a character visible
-_INK, _FAINT = "#1f2937", "#5b6471"
+_INK, _FAINT = "#1f2937", "#5b6471"  # the latter for what is no text: values, and marks of characters without a look
+_LATIN = "–—‘’“”…−↵⇥␍␣"  # beyond Latin, and set in LaTeX as it is
 _STEPS = 12  # of a legend's bar
 
 
@@ -60,10 +60,13 @@ class _Piece:
     runs: list[tuple[str, bool]]
     bands: tuple[str, str] | None
     ends_line: bool = False
+    tex: bool = False  # LaTeX sets it
 
     def width(self, size: float) -> float:
         """In points, at a font of this size."""
-        return sum(_advance(text) * size * (0.72 if mark and len(text) > 1 else 1) for text, mark in self.runs)
+        small = 0.8 if self.tex else 0.72
+        widths = (_advance(text, self.tex) * (small if mark and len(text) > 1 else 1) for text, mark in self.runs)
+        return size * sum(widths)
 
 
 def figure(
@@ -133,7 +136,7 @@ def _mixed(color: str, alpha: float) -> str:
     return "#" + "".join(f"{round(255 + alpha * (channel - 255)):02x}" for channel in bytes.fromhex(color[1:]))
 
 
-def _pieces(passage: Passage, inks: list[Ink]) -> list[_Piece]:
+def _pieces(passage: Passage, inks: list[Ink], tex: bool = False) -> list[_Piece]:
     """The tokens of a passage, as they are drawn."""
     made = []
     for at, token in enumerate(passage.tokens):
@@ -145,7 +148,7 @@ def _pieces(passage: Passage, inks: list[Ink]) -> list[_Piece]:
         runs = list(_runs(token))
         if at in passage.chips:
             runs.append((passage.chips[at], True))
-        made.append(_Piece(runs, bands, "\n" in token))
+        made.append(_Piece(runs, bands, "\n" in token, tex))
     return made
 
 
@@ -160,12 +163,14 @@ def _runs(token: str) -> Iterator[tuple[str, bool]]:
         yield token[at:], False
 
 
-def _advance(text: str) -> float:
-    """The width of a text in a font of size 1."""
+def _advance(text: str, tex: bool = False) -> float:
+    """The width of a text in a font of size 1; LaTeX has wider signs, and boxes for letters beyond Latin."""
     total = 0
     for char in text:
         if " " <= char <= "~":
-            total += _ADVANCE[ord(char) - 32]
+            total += 740 if tex and char in "<=>+" else _ADVANCE[ord(char) - 32]
+        elif tex and (char in _ONLY_T1 or (char > "\u024f" and char not in _LATIN)):
+            total += 2400
         elif not unicodedata.combining(char):
             total += 1000 if unicodedata.east_asian_width(char) in "WF" or char in "↵⇥" else 600
     return total / 1000
@@ -210,9 +215,11 @@ def _broken(pieces: Sequence[_Piece], room: float, size: float) -> list[list[_Pi
     return lines
 
 
-def _about_peak(passage: Passage, inks: list[Ink], width: float, size: float) -> tuple[str, list[_Piece], list[_Piece]]:
+def _about_peak(
+    passage: Passage, inks: list[Ink], width: float, size: float, tex: bool = False
+) -> tuple[str, list[_Piece], list[_Piece]]:
     """The value at the peak, and what fits to its left and from it to the right."""
-    pieces, peak = _pieces(passage, inks), peak_of(passage)
+    pieces, peak = _pieces(passage, inks, tex), peak_of(passage)
     value = format_number(inks[0].values[peak]) if inks and pieces else ""
     room = width - 4 * size
     left = _fit(pieces[:peak][::-1], 0.42 * room, size)[::-1]
@@ -261,7 +268,7 @@ def _svg_line(pieces: Sequence[_Piece], x: float, y: float, size: float) -> Iter
         for text, mark in piece.runs:
             wide = _Piece([(text, mark)], None).width(size)
             small = f' font-size="{0.72 * size:.2f}"' if mark and len(text) > 1 else ""
-            look = f' fill="{_MARK}"{small}' if mark else ""
+            look = f' fill="{_INK if piece.bands else _FAINT}"{small}' if mark else ""
             if wide:  # what has no width cannot be held to it
                 look += f' textLength="{wide:.2f}" lengthAdjust="spacingAndGlyphs"'
             spans.append(f'<tspan x="{x:.2f}"{look}>{_xml(text)}</tspan>')
@@ -300,18 +307,16 @@ def _xml(text: str) -> str:
 
 
 _TEX = {
-    **{char: f"\\{char}" for char in "#$%&_{}"},
+    **{char: f"\\{char}" for char in "#$%&{}"},
+    **{char: f"{{\\ttfamily\\char{ord(char)}}}" for char in '"^_~'},  # no accents, and no rule: they can be copied
     " ": "\\ ",
     "\\": "\\textbackslash{}",
-    "~": "\\textasciitilde{}",
-    "^": "\\textasciicircum{}",
     "<": "\\textless{}",
     ">": "\\textgreater{}",
     "|": "\\textbar{}",
-    '"': "{\\ttfamily\\char34}",
     "'": "\\textquotesingle{}",
     "`": "\\textasciigrave{}",
-    "-": "-{}",
+    **{char: char + "{}" for char in "-,"},  # no ligatures
     "−": "$-$",
     "↵": "$\\hookleftarrow$",
     "⇥": "$\\mapsto$",
@@ -327,7 +332,7 @@ _MACROS = r"""% needs \usepackage{xcolor}; letters beyond Latin need a font that
   \ifnum#3=1 \expandafter\ifx\csname f@encoding\endcsname\tdT #1\else\tdbox{#2}\fi\else #1\fi\else\tdbox{#2}\fi\fi}%
 \def\tdx#1#2#3{\setbox0\hbox{#3}\rlap{\textcolor[HTML]{#2}{\rule[-.6ex]{\wd0}{1.25ex}}}%
   \rlap{\textcolor[HTML]{#1}{\rule[.64ex]{\wd0}{1.25ex}}}\box0 }%
-\def\tdm#1{\textcolor[HTML]{8A9099}{#1}}%
+\def\tdm#1{\textcolor[HTML]{5B6471}{#1}}%
 """
 
 
@@ -346,7 +351,7 @@ def _tex_piece(piece: _Piece) -> str:
     for run, mark in piece.runs:
         set_run = _tex(run)
         small = "{\\tiny " + set_run + "}" if len(run) > 1 else set_run
-        text += f"\\tdm{{{small}}}" if mark else set_run
+        text += f"\\tdm{{{small}}}" if mark and not piece.bands else small if mark else set_run
     if not piece.bands:
         return text
     upper, lower = (color[1:].upper() for color in piece.bands)
@@ -367,10 +372,10 @@ def _latex(parts: Parts, view: str, width: float, size: float) -> str:
         if number:
             out.append(f"\\vspace{{{size:g}pt}}\n")
         if title:
-            out.append(line(f"\\textbf{{{_tex(title)}}}"))
+            out.append(line(f"\\textbf{{{_tex(title)}}}") + "\\nopagebreak\n")
         for passage, inks in drawn:
             if view == "lines":
-                value, left, right = _about_peak(passage, inks, width, wide)
+                value, left, right = _about_peak(passage, inks, width, wide, tex=True)
                 room = width - 4 * wide
                 out.append(
                     line(
@@ -380,7 +385,7 @@ def _latex(parts: Parts, view: str, width: float, size: float) -> str:
                     )
                 )
             else:
-                out += [line(_tex_line(pieces)) for pieces in _broken(_pieces(passage, inks), width, wide)]
+                out += [line(_tex_line(pieces)) for pieces in _broken(_pieces(passage, inks, True), width, wide)]
                 out.append(f"\\vspace{{{0.5 * size:g}pt}}\n")
         named = len({name for name, *_ in scales}) > 1
         for name, colors, low, high in scales:
