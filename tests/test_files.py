@@ -14,6 +14,8 @@ import torch
 from tests.helpers.collect_fixtures import OPTIONS, collect, files, make_all, make_corpus
 from tiny_dashboard.collect import merge
 from tiny_dashboard.core.files import own_folder, whole_folder, working_folder, write_text
+from tiny_dashboard.demo import FOLDER
+from tiny_dashboard.sources.convert import convert
 
 torch.set_num_threads(1)
 BESIDE = ["old", "tmp", "state.old", "state.tmp", "merging", "merging.old", "merging.tmp", "partial-1"]
@@ -122,6 +124,11 @@ def test_a_full_disk_names_the_file(tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, (10, hard))
         with pytest.raises(OSError, match="report.html"):
             write_text(tmp_path / "report.html", "x" * 100_000)
+        for limit, names in ((10, "made-by-tiny"), (100_000, r"00000\.parquet")):
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+            with pytest.raises(OSError, match=f"File too large: .*{names}") as error:
+                convert(FOLDER / "examples", tmp_path / "out", progress=False)
+            assert type(error.value) is OSError
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         signal.signal(signal.SIGXFSZ, before)

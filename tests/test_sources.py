@@ -18,6 +18,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.helpers.tokenizers import byte_level
 from tiny_dashboard.core.examples import Example, stored_tokens
 from tiny_dashboard.core.statistics import FeatureStats
 from tiny_dashboard.dashboards.offline import OfflineDashboard
@@ -373,6 +374,42 @@ def test_a_dataset_that_is_written_anew_while_it_is_open(tmp_path, monkeypatch):
     write([0], 5.0, tokenizer="of/another")
     with pytest.raises(ValueError, match="out was written anew"):
         source[0]
+
+
+@pytest.mark.parametrize("how", ["in its place", "over it"])
+@pytest.mark.parametrize("suffix", ["json", "db", "wal"])
+def test_a_file_that_is_written_anew_while_it_is_open(tmp_path, suffix, how):
+    path = tmp_path / f"x.{suffix}"
+
+    def write(path, features, peak):
+        rows = {n: [(peak, ["a"], [peak])] for n in features}
+        if suffix == "json":
+            path.write_text(json.dumps(rows))
+            return
+        with closing(sqlite3.connect(path)) as db:
+            db.execute(f"PRAGMA journal_mode={'wal' if suffix == 'wal' else 'delete'}")
+            db.execute("DROP TABLE IF EXISTS data_table")
+            db.execute("CREATE TABLE data_table (key INTEGER PRIMARY KEY, examples TEXT)")
+            db.executemany("INSERT INTO data_table VALUES (?, ?)", [(n, json.dumps(v)) for n, v in rows.items()])
+            db.commit()
+
+    write(path, [0, 5], 1.0)
+    dashboard = OfflineDashboard.open(path, byte_level())
+    source = dashboard.max_activation_examples
+    assert (source[5][0].max_activation, list(dashboard.table.ids), source.version) == (1.0, [0, 5], 0)
+    if how == "over it":
+        write(path, [5, 70, 90], 2.0)
+    else:
+        write(tmp_path / "new", [5, 70, 90], 2.0)
+        (tmp_path / "new").replace(path)
+    assert 0 not in source and source[5][0].max_activation == 2.0 and source.version == 1
+    assert dashboard.features == list(dashboard.table.ids) == [5, 70, 90] and dashboard.examples(90)
+    path.write_bytes(b"[")
+    with pytest.raises(ValueError, match=f"x.{suffix}"):
+        source[5]
+    path.unlink()
+    write(path, [1], 3.0)
+    assert dashboard.features == [1] and source[1][0].max_activation == 3.0 and source.read_ids
 
 
 def test_damaged_statistics_are_named(tmp_path):

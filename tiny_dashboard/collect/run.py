@@ -186,8 +186,8 @@ class Run:
         try:
             self.saves.save(self.state.parts(), self.saved())
         except OSError as error:
-            kept = f"what {self.saves.folder} held before is kept"
-            error.add_note(f"the state could not be saved; {kept}. Go on with --resume")
+            kept = f"what {self.saves.folder} held before is kept. Go on with --resume"
+            error.add_note(f"the state could not be saved; {kept if self.saves.newest() else 'nothing is kept'}")
             raise
 
     def saved(self) -> dict[str, Any]:

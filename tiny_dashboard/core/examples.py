@@ -119,17 +119,21 @@ class ExampleSource(Mapping[int, Sequence[Example]]):
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        for name in {"features", "load", "stats", "table"} & vars(cls).keys():
+        for name in {"features", "load", "stats", "table", "__contains__"} & vars(cls).keys():
             setattr(cls, name, _named(vars(cls)[name]))
 
     info: SourceInfo = SourceInfo("unknown")
     path: Any = None  # the file or folder, where it is one
     read_ids: Callable[[Sequence[int]], list[str]] | None = None  # makes ids readable, where their tokenizer is known
+    renew: Callable[[], None] | None = None  # called before each look: the source may have become another one
+    _version = 0
 
     @property
     def version(self) -> int:
         """A number that is another one once the examples are other ones."""
-        return 0
+        if self.renew:
+            self.renew()
+        return self._version
 
     def features(self) -> Sequence[int]:
         """All feature ids, ascending."""
@@ -160,6 +164,8 @@ class ExampleSource(Mapping[int, Sequence[Example]]):
         ]
 
     def __contains__(self, feature: object) -> bool:
+        if self.renew:
+            self.renew()
         return feature in self._ids
 
     def __iter__(self) -> Iterator[int]:
@@ -188,6 +194,8 @@ def _named(method: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(method)
     def run(self: ExampleSource, *args: Any) -> Any:
         try:
+            if self.renew:
+                self.renew()
             found = method(self, *args)
             if isinstance(found, FeatureStats):
                 check_stats(found)

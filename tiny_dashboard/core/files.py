@@ -120,7 +120,13 @@ def own_folder(folder: Path, *, make: bool = True) -> Iterator[bool]:
         if make:
             folder.mkdir(exist_ok=True)
         if make and not any(folder.iterdir()):
-            mark.write_text(json.dumps({"made_by": "tiny-dashboard", "what": "a folder to work in"}), encoding="utf-8")
+            try:
+                with named(mark):
+                    mark.write_text(json.dumps({"made_by": "tiny-dashboard", "what": "a folder to work in"}), "utf-8")
+            except OSError:  # a full disk: nothing of it stays
+                mark.unlink(missing_ok=True)
+                folder.rmdir()
+                raise
         held = mark.open("r+", encoding="utf-8") if mark.is_file() else None
         locked = held is not None and _lock(held)
     with held or nullcontext():

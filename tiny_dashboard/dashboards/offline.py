@@ -83,9 +83,11 @@ class OfflineDashboard:
         max_examples: int = 30,
     ) -> Self:
         """Open a SQLite file whose table has an integer key and a JSON column; it is read lazily and never written."""
+        from tiny_dashboard.sources.base import Renewal
         from tiny_dashboard.sources.formats.sqlite_json import SqliteJsonExamples
 
-        return cls(SqliteJsonExamples(db_path, column_name, table_name), tokenizer, window_size, max_examples)
+        source = Renewal.of(lambda: SqliteJsonExamples(db_path, column_name, table_name))
+        return cls(source, tokenizer, window_size, max_examples)
 
     @classmethod
     def open(

@@ -16,7 +16,7 @@ from typing import Any
 
 from tiny_dashboard.core.examples import BROKEN, Example, ExampleSource
 from tiny_dashboard.hub import parse_name
-from tiny_dashboard.sources.base import LazyReader
+from tiny_dashboard.sources.base import LazyReader, Renewal
 from tiny_dashboard.sources.side_files import WithSideFiles, read_side_files
 
 MOST_FILES = 200  # of a folder that no format recognises: so many are looked at, one by one
@@ -80,15 +80,20 @@ def known_formats() -> dict[str, Any]:
 
 def _open_path(path: Path, asked: Any, options: dict[str, Any]) -> Any:
     if asked is not None and not isinstance(asked, str):
-        return getattr(asked, "open", asked)(path, **options)
+        return Renewal.of(lambda: getattr(asked, "open", asked)(path, **options))
     known = known_formats()
     if asked is not None and asked not in known:
         raise ValueError(f"there is no format {asked!r}; there are {', '.join(known)}")
     path, module = (path, known[asked]) if asked else _recognise(path, known)
-    try:
-        opened = module.open(path, **options)
-    except BROKEN as error:
-        raise ValueError(f"cannot read {path} as {module.NAME}: {type(error).__name__}: {error}") from error
+
+    def open_it() -> Any:
+        try:
+            return module.open(path, **options)
+        except BROKEN as error:
+            raise ValueError(f"cannot read {path} as {module.NAME}: {type(error).__name__}: {error}") from error
+
+    # Our own layout sees by itself that it is written anew.
+    opened = open_it() if module is known["parquet dataset"] else Renewal.of(open_it)
     if not isinstance(opened, ExampleSource):
         return opened
     side = read_side_files(path if path.is_dir() else path.parent, opened.info.extra.get("hookpoint"))

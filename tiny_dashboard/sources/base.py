@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import threading
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property, lru_cache
 from math import isnan
 from pathlib import Path
@@ -42,6 +43,51 @@ class LazyReader:
         with self._lock:
             named = isinstance(self._tokenizer, (str, Path))
             return TokenReader(load_tokenizer(self._tokenizer) if named else self._tokenizer)
+
+
+class Renewal:
+    """Makes a source another one in place, once its file or folder is written anew.
+
+    Args:
+        source: as `open_again` gave it just now.
+        open_again: opens the same place.
+    """
+
+    @classmethod
+    def of(cls, open_it: Callable[[], Any]) -> Any:
+        """What is opened; where it is a source, one that is opened anew."""
+        source = open_it()
+        if isinstance(source, ExampleSource):
+            source.renew = cls(source, open_it)
+        return source
+
+    def __init__(self, source: ExampleSource, open_again: Callable[[], ExampleSource]) -> None:
+        self._source, self._open_again = source, open_again
+        self._lock, self._stamp, self._named = threading.Lock(), self._written(), source.info.tokenizer
+
+    def __call__(self) -> None:
+        """Raises ValueError where what is there now cannot be read, or is of another tokenizer."""
+        source = self._source
+        if self._written() == self._stamp:
+            return
+        with self._lock:
+            stamp = self._written()
+            if stamp in (self._stamp, None):  # gone: what was read stays, and what is read then says so
+                return
+            fresh = self._open_again()
+            if fresh.info.tokenizer != self._named:
+                raise ValueError(f"{source.path} was written anew, of another tokenizer; open it again")
+            kept = {"renew": self, "read_ids": source.read_ids, "_version": source._version + 1}
+            info = replace(fresh.info, tokenizer=source.info.tokenizer)
+            source.__dict__ = {**vars(fresh), **kept, "info": info}
+            self._stamp = stamp
+
+    def _written(self) -> Any:
+        try:
+            stat = Path(self._source.path).stat()
+        except (OSError, TypeError):  # it is gone, or no file at all
+            return None
+        return stat.st_ino, stat.st_mtime_ns, stat.st_size
 
 
 def strongest_first(rows: Iterable[Sequence[Any]], feature: int) -> list[Example]:

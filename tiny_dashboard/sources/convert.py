@@ -83,7 +83,10 @@ def _copy(source: ParquetExamples, folder: Path, labels: LabelStore) -> Path:
     """The same dataset elsewhere; labels are added, and a tokenizer that was named relative to it is named anew."""
     with whole_folder(folder) as partial:
         there = source.folder()
-        shutil.copytree(there, partial, dirs_exist_ok=True)
+        try:
+            shutil.copytree(there, partial, dirs_exist_ok=True)
+        except shutil.Error as error:  # a list of what went wrong with each file
+            raise OSError(error.args[0][0][2]) from error
         metadata = source.metadata
         named, found = metadata.get("tokenizer"), source.info.tokenizer
         if found is not None and found != named:
