@@ -412,6 +412,17 @@ def test_a_file_that_is_written_anew_while_it_is_open(tmp_path, suffix, how):
     assert dashboard.features == [1] and source[1][0].max_activation == 3.0 and source.read_ids
 
 
+def test_activations_that_are_all_nan_are_no_example(tmp_path):
+    rows = {3: [(1.0, ["a", "b"], [float("nan")] * 2)], 4: [(1.0, ["a", "b"], [1.0, float("nan")])]}
+    make_db(tmp_path / "x.db", rows)
+    (tmp_path / "x.json").write_text(json.dumps(rows))
+    for name in ("x.db", "x.json"):
+        source = open_examples(tmp_path / name)
+        assert source[4][0].activations[0] == 1.0
+        with pytest.raises(ValueError, match=f"{name}: example 0 of feature 3 has activations that are all NaN"):
+            source[3]
+
+
 def test_damaged_statistics_are_named(tmp_path):
     write_dataset(tmp_path / "d", [(1, [])], [FeatureStats(1, density=0.5)])
     (tmp_path / "d/features/00000.parquet").write_bytes(b"PAR1 and no more")

@@ -99,6 +99,18 @@ def strongest_first(rows: Iterable[Sequence[Any]], feature: int) -> list[Example
     return sorted((check_example(row, feature, i) for i, row in enumerate(rows)), key=lambda e: -e.max_activation)
 
 
+def not_all_nan(examples: list[Example], feature: int) -> list[Example]:
+    """The same, of a format that stores every activation.
+
+    Raises:
+        ValueError: an example has none but NaN.
+    """
+    for number, example in enumerate(examples):
+        if len(example.activations) and all(map(isnan, example.activations)):
+            raise ValueError(f"example {number} of feature {feature} has activations that are all NaN")
+    return examples
+
+
 class FileSource(ExampleSource):
     """Base of the formats that keep features in files: a file is parsed when one of its features is asked for.
 
@@ -155,11 +167,7 @@ class FileSource(ExampleSource):
 
     def load(self, feature: int) -> Sequence[Example]:
         rows = [row for file in self._files_of[feature] for row in self._in(file, feature)[0]]
-        examples = strongest_first(rows, feature)
-        for number, example in enumerate(examples):
-            if len(example.activations) and all(map(isnan, example.activations)):
-                raise ValueError(f"example {number} of feature {feature} has activations that are all NaN")
-        return examples
+        return not_all_nan(strongest_first(rows, feature), feature)
 
     def stats(self, feature: int) -> FeatureStats | None:
         known = [self._in(file, feature)[1] for file in self._files_of.get(feature, ())]

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tiny_dashboard.core.examples import Example, ExampleSource, SourceInfo
-from tiny_dashboard.sources.base import strongest_first
+from tiny_dashboard.sources.base import not_all_nan, strongest_first
 from tiny_dashboard.sources.database import Database, quote, tables_of
 
 Columns = dict[str, tuple[str, int]]  # name -> declared type, and place in the primary key or 0
@@ -77,7 +77,7 @@ class SqliteJsonExamples(ExampleSource):
             raise ValueError(f"feature {feature} in {self._db.path} is broken JSON: {error}") from error
         if not isinstance(rows, list):
             raise ValueError(f"feature {feature} in {self._db.path} is not a list of examples but {str(rows)[:80]!r}")
-        return strongest_first(rows, feature)
+        return not_all_nan(strongest_first(rows, feature), feature)
 
     def close(self) -> None:
         self._db.close()
