@@ -87,8 +87,15 @@ def test_a_feature_that_is_not_there_is_said_and_left_again(visit):
         "9" * 300: "has no examples here",
         str(DEAD): f"feature {DEAD} has no examples: it never fired on the corpus that was searched",
     }.items():
+        wait_for_query(page, feature=feature_box(page).input_value())
+        shown = feature_box(page).input_value()
         show_feature(page, typed)
         expect(page.locator(f"{EXAMPLES} .td-note")).to_contain_text(says)
+        if typed != str(DEAD):  # which is there
+            expect(feature_box(page)).to_have_attribute("aria-invalid", "true")
+            wait_for_query(page, feature=shown)  # a link keeps the last that was
+        else:
+            wait_for_query(page, feature=DEAD)
         expect(rows(page)).to_have_count(0)
         page.locator("#td-next").click()
         expect(rows(page).first).to_be_visible()
@@ -140,6 +147,11 @@ def test_the_list_beside_the_detail(visit):
     expect(table).not_to_be_visible()
     page.keyboard.press("t")
     expect(table).to_be_visible()
+    page.set_viewport_size({"width": 400, "height": 800})
+    show_feature(page, 60)
+    page.locator("#td-list-button").click()
+    expect(table.locator("tr[aria-current]")).to_contain_text("label 60")
+    expect(table.locator("tr[aria-current]")).to_be_in_viewport()
 
 
 def test_back_goes_to_where_one_was_and_a_link_says_what_its_tab_shows(visit):
@@ -202,12 +214,15 @@ def test_settings_change_the_view(visit, rich, app_client):
     scale.press("Enter")
     # It is said beside the field, and the last view stays.
     expect(page.locator("#td-said .td-error")).to_contain_text("the scale is 'loud'; give a number above 0")
+    expect(scale).to_have_attribute("aria-invalid", "true")
     expect(rows(page)).to_have_count(n)
+    wait_for_query(page, scale="0.5")  # the last one that was good
     scale.fill("")
     scale.click()
     page.get_by_role("option", name="this feature").click()
     expect(rows(page)).to_have_count(n)
     wait_for_query(page, scale=None)
+    expect(scale).not_to_have_attribute("aria-invalid", "true")
     page.get_by_label("Leave out special tokens").check()
     wait_for_query(page, mask="true")
     expect(rows(page)).to_have_count(n)
@@ -220,6 +235,9 @@ def test_the_colour_of_the_highlights(visit, rich):
     box.fill("#0000ff")
     box.press("Enter")
     expect(page.locator(f"{EXAMPLES} i[style]").first).to_have_attribute("style", re.compile("#0000ff|0, 0, 255"))
+    wait_for_query(page, color="#0000ff")
+    other = visit(page.url, wait=f"{EXAMPLES} .td-x")
+    expect(other.locator(f"{EXAMPLES} i[style]").first).to_have_attribute("style", re.compile("#0000ff|0, 0, 255"))
     # A click into the field of colours gives another notation of a colour.
     page.locator(".color-gradient").click(position={"x": 20, "y": 20})
     expect(page.locator(f"{EXAMPLES} i[style]").first).not_to_have_attribute("style", re.compile("#0000ff"))
@@ -439,8 +457,14 @@ def test_stars_are_kept_in_the_browser(visit, rich):
 
 
 def test_the_reader_keeps_paragraphs_from_feature_to_feature(visit, rich):
-    page = visit(f"?feature={rich}", wait=f"{EXAMPLES} .td-x")
-    page.get_by_role("button", name="paragraphs").click()
+    page = visit(f"?feature={rich}&with=9", wait="#td-other-examples .td-x")
+    page.get_by_role("button", name="paragraphs").first.click()
+    expect(page.locator("#td-other-examples .td")).to_have_attribute("data-view", "paragraphs")
     page.locator("#td-next").click()
     expect(page.locator("#td-card h2")).to_have_text(f"label {rich + 1}")
     expect(page.locator(f"{EXAMPLES} .td")).to_have_attribute("data-view", "paragraphs")
+    wait_for_query(page, **{"feature": rich + 1, "as": "paragraphs"})
+    other = visit(page.url, wait=f"{EXAMPLES} .td-x")
+    expect(other.locator(f"{EXAMPLES} .td")).to_have_attribute("data-view", "paragraphs")
+    other.get_by_role("button", name="lines").first.click()
+    wait_for_query(other, **{"feature": rich + 1, "as": None})

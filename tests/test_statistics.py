@@ -98,6 +98,8 @@ def test_what_digits_find():
     records = [FeatureStats(f, label=label) for f, label in ((7, "layer 12"), (12, "dogs"), (120, ""), (3, "cats"))]
     table = FeatureTable.of([3, 7, 12, 120], records)
     assert [row["feature"] for row in table.find("12")["features"]] == [7, 12, 120]
+    with pytest.raises(ValueError, match="'norm' in 'norm>0.9' is no column; there are feature, label"):
+        table.find("norm>0.9")  # nothing is known of it here
     with pytest.raises(ValueError, match="sort is 'nosuch'; it is one of feature, label"):
         table.find(sort="nosuch")
 

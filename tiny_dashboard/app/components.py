@@ -18,7 +18,8 @@ from tiny_dashboard.core.static import assets, instrument, read_static
 from tiny_dashboard.dashboards.question import Question
 
 LINKED = [field.name for field in fields(Question)]  # names in a link of the online tab
-OFFLINE_LINKED = ("feature", "with", "examples", "window", "scale", "mask")  # and of the offline tab, besides the view
+# And of the offline tab, besides the view.
+OFFLINE_LINKED = ("feature", "with", "examples", "window", "scale", "mask", "color", "as")
 
 # The value is data, never a template: the script builds the page from it, once here and again after each change.
 _BUILD = """
@@ -27,6 +28,7 @@ const tell = {
   token: (d) => trigger('token', d),
   example: (d) => trigger('example', d),
   action: (d) => trigger('action', d),
+  view: () => window.tinyAddressView?.(),
 };
 const refresh = tinyDashboard(mount, (kind, detail) => tell[kind](detail));
 // Long lists come in over several frames, so that the page never stalls; a newer value ends an older one's turn.
@@ -131,10 +133,14 @@ def said_js(done: bool, others: Iterable[str] = ()) -> str:
     )
 
 
-def note(text: str, kind: str = "empty", more: str = "") -> Html:
-    """A sentence, and HTML, in place of a view ("empty", "loading" or "error"), or a small one beside it ("fine")."""
+def note(text: str, kind: str = "empty", more: str = "", *, field: str = "") -> Html:
+    """A sentence, and HTML, in place of a view ("empty", "loading" or "error"), or a small one beside it ("fine").
+
+    `field` is what the sentence is about: its part of an element's id, for `address.js`.
+    """
     role = "alert" if kind == "error" else "status"
-    return Html(f'<div class="td td-note td-{kind}" role="{role}">{plain_text(text)}{more}</div>')
+    about = f' data-field="{field}"' if field else ""
+    return Html(f'<div class="td td-note td-{kind}" role="{role}"{about}>{plain_text(text)}{more}</div>')
 
 
 def explain(error: Exception) -> str:

@@ -72,17 +72,18 @@ class Header:
         except Exception:  # the tab says why
             known = ""
         facts = plain_text(" · ".join(filter(None, [shown.description, known])))
-        learn = " ".join([HOW_TO_READ, _OWN, _LEARNT] if shown.served.has_online else [HOW_TO_READ, _LEARNT])
-        title, facts = plain_text(self._title), facts or "&nbsp;"
-        return f'<div class="td td-head"><h1>{title}</h1><p>{facts}</p><p class="td-learn">{learn}</p></div>'
+        return f'<div class="td td-head"><h1>{plain_text(self._title)}</h1> <p>{facts}</p></div>'
 
     def chips(self, view: str) -> str:
-        """A view's starting points."""
+        """How to read, and a view's starting points."""
+        shown = self._views.of(view)
+        learn = " ".join([HOW_TO_READ, _OWN, _LEARNT] if shown.served.has_online else [HOW_TO_READ, _LEARNT])
         chips = [
             f'<button type="button" data-action="start" data-value="{at}">{plain_text(place.title)}</button>'
-            for at, place in enumerate(self._views.of(view).start)
+            for at, place in enumerate(shown.start)
         ]
-        return f'<div class="td td-starts"><span>Start with</span> {" ".join(chips)}</div>' if chips else ""
+        starts = f'<div class="td-starts"><span>Start with</span> {" ".join(chips)}</div>' if chips else ""
+        return f'<div class="td"><p class="td-learn">{learn}</p>{starts}</div>'
 
 
 @dataclass

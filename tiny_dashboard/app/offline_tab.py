@@ -86,13 +86,14 @@ class OfflineTab:
         small: dict[str, Any] = {"min_width": 0, "scale": 0}
         with gr.Row(elem_classes="td-line"):
             self.controls |= {
-                "number": gr.Number(self.usual.number, label="Examples", precision=0, **small),
-                "window": gr.Number(self.usual.window, label="Window", precision=0, **small),
+                "number": gr.Number(self.usual.number, label="Examples", precision=0, elem_id="td-number", **small),
+                "window": gr.Number(self.usual.window, label="Window", precision=0, elem_id="td-window", **small),
                 "scale": gr.Dropdown(
                     [("this feature", "feature"), ("each example", "example")],
                     value="feature",
                     allow_custom_value=True,
                     label="Scale",
+                    elem_id="td-scale",
                     **small,
                 ),
                 "color": gr.ColorPicker(COLORS[0], label="Colour", **small),
@@ -105,8 +106,9 @@ class OfflineTab:
         c = self.controls
         # What a link says, and in the same order the controls that it is read from.
         usual = {"view": self.usual.view, "feature": "", "with": "", "examples": str(self.usual.number)}
-        usual |= {"window": str(self.usual.window), "scale": "feature", "mask": ""}
-        self.linked = [c[name] for name in ("view", "feature", "other", "number", "window", "scale", "mask")]
+        usual |= {"window": str(self.usual.window), "scale": "feature", "mask": "", "color": COLORS[0]}
+        self.linked = [c[name] for name in ("view", "feature", "other", "number", "window", "scale", "mask", "color")]
+        self.linked += [self.said, self.view]  # of a field that is wrong: then nothing is written
         self.url = url_js("offline", usual, self._others)
         self.feature = c["feature"]
         self.asked = set(c.values())
@@ -126,7 +128,7 @@ class OfflineTab:
         # Only what a person changes: what a link sets is shown already, and would be asked for again too early.
         typed = [c["number"], c["window"], c["scale"], c["mask"]]
         events = [self.feature.submit, c["other"].submit, *(control.input for control in typed)]
-        events.append(c["color"].change)  # not in a link; typed colours are no input for Gradio
+        events.append(c["color"].change)  # typed colours are no input for Gradio
         moves = [event(again, **show) for event in events]
         moves += [
             self.previous.click(self._of(lambda look: self.see.step(look, -1)), **show),
@@ -150,7 +152,10 @@ class OfflineTab:
 
     def look(self, values: Values) -> Look:
         """What the controls ask for now."""
-        return Look(**{name: values[control] for name, control in self.controls.items()})
+        asked = {name: values[control] for name, control in self.controls.items()}
+        for name in ("number", "window"):  # an empty field is as usual
+            asked[name] = getattr(self.usual, name) if asked[name] is None else asked[name]
+        return Look(**asked)
 
     def fields(self, look: Look) -> dict[Any, Any]:
         """The controls as a look has them, but for the feature, which is shown as it is found."""

@@ -15,8 +15,9 @@ from tiny_dashboard.app.served import MAX_EXAMPLES, Served, bounded, json_data, 
 from tiny_dashboard.app.views import Views
 from tiny_dashboard.core.card import Near, no_examples
 from tiny_dashboard.core.examples import Example, check_feature
-from tiny_dashboard.core.highlight import COLORS
+from tiny_dashboard.core.highlight import COLORS, hex_color
 from tiny_dashboard.core.text import scale_limit
+from tiny_dashboard.dashboards.question import in_field
 
 AT_ONCE = 2**26  # numbers of a dictionary, at most, whose nearest features are shown without being asked for
 LIST_PAGE = 200  # rows of the list, at most, in one answer
@@ -65,11 +66,14 @@ class OfflineView:
         # A browser cannot be sent half a character.
         typed = "" if look.feature is None else str(look.feature)[:40].encode("utf-8", "replace").decode()
         try:
-            bounded(look.window, "window", 0, 10_000)
-            bounded(look.number, "examples", 1, MAX_EXAMPLES)
-            scale_limit(look.scale, ("example", "feature"))
+            with in_field("window"):
+                bounded(look.window, "window", 0, 10_000)
+            with in_field("number"):
+                bounded(look.number, "examples", 1, MAX_EXAMPLES)
+            with in_field("scale"):
+                scale_limit(look.scale, ("example", "feature"))
         except Exception as error:
-            return {"feature": typed, "said": note(explain(error), "error")}
+            return {"feature": typed, "said": note(explain(error), "error", field=getattr(error, "field", ""))}
         nothing = {"feature": typed, "card": "", "other_card": "", "other_examples": "", "said": ""}
         try:
             served = self._views.of(look.view).served
@@ -81,7 +85,7 @@ class OfflineView:
                 offline.max_activation_examples,
             )
         except Exception as error:
-            return nothing | {"examples": note(explain(error), "error")}
+            return nothing | {"examples": note(explain(error), "error", field="feature")}
         card, examples = self._one(served, look, index)
         second = ("", "") if look.other in (None, "") else self._one(served, look, look.other)
         return {
@@ -211,6 +215,8 @@ class OfflineView:
             query.get("mask") == "true",
             usual.color,
         )
+        with suppress(ValueError):
+            asked = replace(asked, color=hex_color(query.get("color") or usual.color))
         shown = self.show(asked)
         if "card" not in shown:  # a setting that cannot be
             asked = replace(usual, view=asked.view, feature=asked.feature, other=asked.other)

@@ -38,10 +38,10 @@ def matches(table: Any, query: str) -> np.ndarray:
     """Which features of a `FeatureTable` a query finds, `[n_features]` of bool.
 
     Raises:
-        ValueError: a condition names no column, or compares a number with something else.
+        ValueError: a condition names no column of which something is known, or compares a number with something else.
     """
     hits = np.ones(len(table.ids), dtype=bool)
-    columns = table.all_columns
+    columns = [table.all_columns[0], *table.known_columns()]
     phrases = []
 
     def take(term: re.Match[str]) -> str:

@@ -2,7 +2,9 @@
 
    tinyDashboardAddress(place) attaches it once, and gives
      tinyAddress(tab, usual, others, values)  writes what a tab shows, where that tab is looked at: `usual` are the names of
-                                              `values` with what is not written; `others`, the other tab's names, go
+                                              `values` with what is not written; `others`, the other tab's names, go. Further
+                                              values are fragments: an error that names its field leaves the last link
+     tinyAddressView()                        writes whether examples are shown as paragraphs
      tinyPressed()                            whether a person has pressed another tab since it was asked last
      tinyArrived()                            is told when a place in the history is shown again.
    Another feature, text, view or tab is a step in the history; a setting changes the step, and so does the text that an
@@ -20,9 +22,21 @@ function tinyDashboardAddress(place) {
     const step = was.has("tab") && (differs("tab") || ["view", "feature", "with"].some((name) => name in given && differs(name))
       || ("text" in given && was.has("text") && differs("text")));
     if (step) url.hash = ""; // of an example of another feature
+    go(url, step);
+  };
+  const go = (url, step) => {
     if (url.href !== location.href) history[step ? "pushState" : "replaceState"](null, "", url);
     // A Space lives in a frame of the Hub's page, whose address is the one that people copy.
-    if (parent !== window) parent.postMessage({ queryString: now.toString() }, "https://huggingface.co");
+    if (parent !== window) parent.postMessage({ queryString: url.searchParams.toString() }, "https://huggingface.co");
+  };
+  const blame = (field) => {
+    document.querySelectorAll(":is(.td-line, .td-toolbar) [aria-invalid]").forEach((node) => node.removeAttribute("aria-invalid"));
+    document.querySelector(`#td-${field} :is(input, textarea)`)?.setAttribute("aria-invalid", "true");
+  };
+  window.tinyAddressView = () => {
+    const url = new URL(location);
+    window.tinyView === "paragraphs" ? url.searchParams.set("as", "paragraphs") : url.searchParams.delete("as");
+    go(url, false);
   };
   window.tinyAddress = (tab, usual, others, values) => {
     const given = {};
@@ -30,9 +44,14 @@ function tinyDashboardAddress(place) {
       const value = values[i] ?? "";
       given[name] = value === false || String(value) === usually || String(value).length > 4000 ? "" : value;
     });
-    if (tab === "offline") document.querySelector("#td-table .td-mount")?.tinyList?.current(given.feature, given.view);
+    const wrong = values.slice(Object.keys(usual).length).map((html) => /^<div [^>]* data-field="(\w+)">/.exec(html)).find(Boolean);
+    if (tab === "offline") {
+      document.querySelector("#td-table .td-mount")?.tinyList?.current(given.feature, given.view);
+      blame(wrong?.[1]);
+      given.as = window.tinyView === "paragraphs" ? "paragraphs" : "";
+    }
     if (tab !== looked()) return;
-    if (!going) write(tab, given, others);
+    if (!going && !wrong) write(tab, given, others);
     if (document.querySelector("gradio-app[src], gradio-app[space]")) return; // in a page of others
     const name = (window.tinyDashboardTitle ??= document.title);
     document.title = given.feature ? `${given.feature} · ${name}` : name;
@@ -40,6 +59,7 @@ function tinyDashboardAddress(place) {
   window.tinyPressed = () => { const was = pressed; pressed = false; return was; };
   window.tinyArrived = () => { going = Math.max(0, going - 1); };
   addEventListener("popstate", () => {
+    if (looked() === "offline") window.tinyView = new URLSearchParams(location.search).get("as") ?? "lines";
     const buttons = ["td-restore", "td-restore-online"].map((id) => document.getElementById(id)).filter(Boolean);
     going = buttons.length;
     buttons.forEach((button) => button.click());

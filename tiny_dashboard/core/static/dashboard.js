@@ -5,7 +5,8 @@
    the buttons. `emit(kind, detail)` is told of
      "token"    {passage, position, id, text}: a token was clicked, or chosen with Enter (also a "td-token" event)
      "example"  {passage}: an example shall be tried online
-     "action"   {action, value}: a button with data-action and data-value was clicked.
+     "action"   {action, value}: a button with data-action and data-value was clicked
+     "view"     lines became paragraphs, or the other way round: `window.tinyView`.
    Token text only ever becomes a text node. */
 function tinyDashboard(host, emit) {
   if (host.tinyDashboard) return host.tinyDashboard(); // a notebook runs this once for each output
@@ -141,10 +142,11 @@ function tinyDashboard(host, emit) {
     const away = (mark) => { const { left, right } = mark.getBoundingClientRect(); return Math.max(left - x, x - right); };
     return [...bars.parentNode.querySelectorAll('[data-action="band"]')].sort((a, b) => away(a) - away(b))[0];
   };
-  let view; // as the reader wants the examples, from feature to feature
+  // As the reader wants the examples, from feature to feature, and a link says it.
+  window.tinyView ??= new URLSearchParams(location.search).get("as") === "paragraphs" ? "paragraphs" : undefined;
   const asView = (root) => {
-    root.dataset.view = view;
-    root.querySelector(".td-view").textContent = view === "lines" ? "paragraphs" : "lines";
+    root.dataset.view = window.tinyView;
+    root.querySelector(".td-view").textContent = window.tinyView === "lines" ? "paragraphs" : "lines";
     root.querySelectorAll(".td-open").forEach((open) => unfold(open, false));
   };
   const unfold = (row, open = !row.classList.contains("td-open")) => row.classList.toggle("td-open", open);
@@ -160,8 +162,10 @@ function tinyDashboard(host, emit) {
     const target = event.target, row = target.closest?.(".td-x"), root = target.closest?.(".td");
     if (!root || target.closest("summary")) return;
     if (target.matches(".td-view")) {
-      view = root.dataset.view === "lines" ? "paragraphs" : "lines";
-      asView(root);
+      window.tinyView = root.dataset.view === "lines" ? "paragraphs" : "lines";
+      // In the app two features may stand side by side; a page of many keeps what is far from here where it is.
+      (emit ? [...document.querySelectorAll(".td:has(> .td-bar .td-view)")] : [root]).forEach(asView);
+      if (emit) emit("view");
     } else if (target.matches('[data-action="band"]')) toBand(target);
     else if (target.closest(".td-bars")) { const mark = nearestMark(target.closest(".td-bars"), event.clientX); if (mark) toBand(mark); }
     else if (target.closest("[data-action]")) {
@@ -221,7 +225,7 @@ function tinyDashboard(host, emit) {
       const bar = root.querySelector(".td-bar");
       if (bar && root.querySelector(".td-list") && !bar.querySelector(".td-view")) {
         bar.querySelector("span").after(make("button", "td-view", root.dataset.view === "lines" ? "paragraphs" : "lines"));
-        if (view && view !== root.dataset.view) asView(root);
+        if (window.tinyView && window.tinyView !== root.dataset.view) asView(root);
       }
       for (const place of root.querySelectorAll(".td-x")) {
         if (place.querySelector(".td-copy")) continue;

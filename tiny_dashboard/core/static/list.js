@@ -11,9 +11,12 @@ function tinyDashboardList(host, ask, open) {
     node.append(...children);
     return node;
   };
-  const number = (v) => (Math.abs(v) >= 0.1 && Math.abs(v) < 1000 ? v.toFixed(2) : String(Number(v.toPrecision(3))));
-  const cell = (kind, v) => (v === null || v === undefined ? "" : kind === "text" ? v : kind === "count" ? String(v) : kind !== "percent" ? number(v)
-    : v >= 1e-4 ? `${(100 * v).toFixed(2)}%` : v === 0 ? "0%" : `${Number((100 * v).toPrecision(1))}%`);
+  // A number is never cut: it has as many digits as its column holds.
+  const fitted = (width, ...ways) => ways.find((text) => text.replace("-", "").length <= width) ?? ways.at(-1).replace("e+", "e");
+  const rounded = (v, digits) => String(Number(v.toPrecision(digits)));
+  const number = (v) => fitted(6, ...(Math.abs(v) >= 0.1 && Math.abs(v) < 1000 ? [v.toFixed(2)] : []), rounded(v, 3), rounded(v, 2), v.toExponential(1));
+  const percent = (v) => `${v && v < 0.01 ? fitted(5, rounded(v, 1), v.toExponential(0)) : fitted(5, v.toFixed(2), v.toFixed(0))}%`;
+  const cell = (kind, v) => (v === null || v === undefined ? "" : kind === "text" ? v : kind === "count" ? fitted(7, String(v), v.toExponential(1)) : kind === "percent" ? percent(100 * v) : number(v));
   const short = ({ name, title }) => SHORT[name] ?? title;
 
   const search = make("input", {
@@ -93,7 +96,8 @@ function tinyDashboardList(host, ask, open) {
       return th;
     }));
     if (focused) heads.querySelector(`[data-sort="${CSS.escape(focused)}"]`)?.focus();
-    host.firstChild.dataset.columns = columns.length;
+    // Columns keep their widths: a list that is too narrow for all of them scrolls.
+    table.style.setProperty("--td-wide", `${known.reduce((sum, { kind }) => sum + (kind === "text" ? 6 : 4.1), 0)}rem`);
   };
 
   /* --- the plot of all features --- */
@@ -201,6 +205,7 @@ function tinyDashboardList(host, ask, open) {
       loadCloud(mine);
     } catch (error) {
       if (mine !== turn) return;
+      if (keep === true) { total = 0; body.replaceChildren(); count.textContent = ""; plot.hidden = true; } // what is there is of another view
       said.textContent = error.message;
       said.hidden = false;
       search.setAttribute("aria-invalid", "true");
@@ -268,7 +273,17 @@ function tinyDashboardList(host, ask, open) {
   });
   let frame;
   scroll.addEventListener("scroll", () => { cancelAnimationFrame(frame); frame = requestAnimationFrame(draw); });
-  new ResizeObserver(() => { drawn = null; if (total) draw(); }).observe(scroll);
+  const reveal = () => {
+    const top = place * height;
+    if (place >= 0 && (top < scroll.scrollTop || top + 2 * height > scroll.scrollTop + scroll.clientHeight)) scroll.scrollTop = Math.max(0, top - 3 * height);
+  };
+  let seen = true; // a list that comes into sight shows where one is
+  new ResizeObserver(() => {
+    drawn = null;
+    if (!seen) reveal();
+    seen = scroll.clientHeight > 0;
+    if (total) draw();
+  }).observe(scroll);
 
   const list = {
     step, filter,
@@ -295,8 +310,7 @@ function tinyDashboardList(host, ask, open) {
         if (mine !== turn || current !== feature || answer.error) return;
         place = answer.place;
         if (place >= 0) {
-          const top = place * height;
-          if (top < scroll.scrollTop || top + 2 * height > scroll.scrollTop + scroll.clientHeight) scroll.scrollTop = Math.max(0, top - 3 * height);
+          reveal();
           await rowAt(place).catch(() => null);
         }
       }

@@ -38,7 +38,7 @@ function tinyDashboardOnline(place, buttons) {
   /* What is wrong stands at its field, or at the text where that field cannot be seen. */
   const blame = () => {
     document.querySelectorAll(".td-wrong").forEach((node) => node.remove());
-    document.querySelectorAll("[aria-invalid]").forEach((node) => { if (!node.closest(".td-table")) node.removeAttribute("aria-invalid"); });
+    document.querySelectorAll("[aria-invalid]").forEach((node) => { if (!node.closest(".td-beside")) node.removeAttribute("aria-invalid"); });
     if (!said.wrong) return;
     const [name, text] = said.wrong, seen = part(name)?.checkVisibility() ? name : "text";
     if (!part(seen)) return;

@@ -56,7 +56,7 @@ function tinyDashboardSaving(place) {
     const said = told === null ? null : JSON.parse(told || "{}"), about = document.querySelector(".td-head p")?.textContent.trim();
     const { text, answer, unsteered, ...how } = said?.link ?? {};
     const set = Object.entries(how).map(([key, value]) => `${key.replace("_", " ")} ${value}`);
-    const heads = [...document.querySelectorAll(".td-head > h1, .td-head > p:not(.td-learn)")].map((node) => node.textContent.trim());
+    const heads = [...document.querySelectorAll(".td-head > h1, .td-head > p")].map((node) => node.textContent.trim());
     const title = plain(said ? said.title : `feature ${name}`), facts = plain((said ? [about, ...set].filter(Boolean) : heads).join(" · "));
     const [mark, look] = said ? ["h3", "td"] : ["h1", "td td-head"];
     const stem = `${said ? "text" : "feature"}-${String(said ? said.features : name).replace(/[^0-9]+/g, "-") || "view"}`;

@@ -67,10 +67,11 @@
     refresh();
     document.title = `${asked} · ${index.title}`;
     list.current(asked);
+    address({ feature: asked, with: other }, step);
+  };
+  const address = (given, step) => {
     const url = new URL(location);
-    url.searchParams.set("feature", asked);
-    if (other) url.searchParams.set("with", other);
-    else url.searchParams.delete("with");
+    for (const [name, value] of Object.entries(given)) value ? url.searchParams.set(name, value) : url.searchParams.delete(name);
     try { if (url.href !== location.href) history[step ? "pushState" : "replaceState"](null, "", url); } catch { /* a sandboxed frame */ }
     // A Space lives in a frame of the Hub's page, whose address is the one that people copy.
     if (parent !== window) parent.postMessage({ queryString: url.searchParams.toString() }, "https://huggingface.co");
@@ -82,9 +83,9 @@
   };
 
   /* What `core/filters.py` and `FeatureTable` do in Python; a test compares them. */
-  const plain = (name) => name.toLowerCase().replace(/[^\p{L}\p{N}]+/gu, ""), all = () => [{ name: "feature", title: "feature", kind: "number", says: "its number" }, ...index.columns];
+  const plain = (name) => name.toLowerCase().replace(/[^\p{L}\p{N}]+/gu, ""), columnsNow = () => [{ name: "feature", title: "feature", kind: "number" }, ...known()];
   const columnOf = (name) => {
-    const key = plain(name), columns = all(), words = (c) => `${c.title} ${c.name}`.toLowerCase().split(/[^\p{L}\p{N}]+/u);
+    const key = plain(name), columns = columnsNow(), words = (c) => `${c.title} ${c.name}`.toLowerCase().split(/[^\p{L}\p{N}]+/u);
     return key ? columns.find((c) => [c.name, c.title].some((n) => plain(n) === key)) ?? columns.find((c) => words(c).some((word) => word.startsWith(key))) : undefined;
   };
   const NUMBER = /^[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?%?$/i, compare = { "<": (a, b) => a < b, "<=": (a, b) => a <= b, ">": (a, b) => a > b, ">=": (a, b) => a >= b };
@@ -112,7 +113,7 @@
       const column = columnOf(name);
       if (!column) {
         if (!NUMBER.test(value)) return term; // words like any other: code has such signs, too
-        throw new Error(`'${name}' in '${term}' is no column; there are ${all().map((c) => c.title).join(", ")}`);
+        throw new Error(`'${name}' in '${term}' is no column; there are ${columnsNow().map((c) => c.title).join(", ")}`);
       }
       if (value) tests.push(condition(column, sign, value)); // else it is being typed
       return " ";
@@ -153,7 +154,10 @@
     }
     return { x: axes[0], y: axes[1], cells: [...cells.values()] };
   };
-  const refresh = tinyDashboard(document, (kind, { action, value }) => { if (kind === "action" && action === "open") show(value); });
+  const refresh = tinyDashboard(document, (kind, { action, value } = {}) => {
+    if (kind === "view") address({ as: window.tinyView === "lines" ? "" : window.tinyView }, false);
+    else if (action === "open") show(value);
+  });
 
   const press = { "td-previous": () => step(-1), "td-next": () => step(1) };
   press["td-random"] = () => show(index.feature[Math.floor(Math.random() * index.feature.length)]);
