@@ -32,6 +32,10 @@ def test_the_first_feature_is_shown(visit, app_client):
     expect(page.locator("h1")).to_have_text("Tiny <b>pair</b> & co")
     expect(page.locator(".td-head p").first).to_contain_text("{{7*7}} ${7*7} · base ↔ chat · layer 1")
     expect(page).to_have_title("0 · Tiny <b>pair</b> & co")
+    near = page.locator("#td-card .td-near button")
+    expect(near).to_have_text("1 label 1 0.50")
+    near.click()
+    expect(page.locator("#td-card h2").first).to_have_text("label 1")
 
 
 def test_no_number_is_the_first_feature(visit):

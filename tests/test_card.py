@@ -30,6 +30,7 @@ FULL = FeatureStats(
     relative_norm_difference=5 / 6,
     decoder_cosine=-0.125,
     peak_tokens=[(" from", 9)],
+    nearest=[(7, 0.5)],
 )
 
 
@@ -38,7 +39,8 @@ BANDS = [Band("strongest · 6.40 to 12.80", 6.4, 12.8), Band("0.10 · drawn at r
 
 def test_all_that_is_known_is_shown():
     tree = parse(card_html(FULL, CardInfo(["org/base-model", "org/chat-model"], bands=BANDS)))
-    head, activity, promotes, suppresses = tree.one("div", "td-card").children
+    head, activity, promotes, suppresses, nearest = tree.one("div", "td-card").children
+    assert nearest.one("button").text.split() == ["7", "0.50"]
     assert head.one("h2").text == "the word “from” & its kin"
     verdict = head.one("p", "td-verdict")
     assert verdict.one("strong").text == "leans to chat"
@@ -81,7 +83,7 @@ def test_bands_are_marked_under_the_histogram():
     assert [m.attrs["style"] for m in marks] == ["left:50.0%;width:50.0%", "left:0.8%;width:0.0%"]
     assert [m.attrs["data-value"] for m in marks] == [band.heading for band in BANDS]
     assert all(m.attrs["data-action"] == "band" and m.attrs["aria-label"] for m in marks)
-    assert not parse(card_html(replace(FULL, histogram_edges=()), CardInfo(bands=BANDS))).all("button")
+    assert not parse(card_html(replace(FULL, histogram_edges=(), nearest=()), CardInfo(bands=BANDS))).all("button")
 
 
 @pytest.mark.parametrize(

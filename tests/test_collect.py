@@ -83,7 +83,7 @@ def test_equals_sorting_everything(setup, corpus, tmp_path):
             peaks = [tokenizer.decode([e.token_ids[int(np.nanargmax(e.activations))]]) for e in top]
             assert dict(stats.peak_tokens)[peaks[0]] == peaks.count(peaks[0])
             assert stats.decoder_norms == pytest.approx(setup[1].decoder([feature])[0].norm(dim=-1).tolist())
-            assert len(stats.top_logits) == 2 and len(stats.top_logits[0]) == 10
+            assert len(stats.top_logits) == 2 and len(stats.top_logits[0]) == 10 and len(stats.nearest) == 6
 
 
 def test_runs_are_bit_identical(setup, corpus, tmp_path):

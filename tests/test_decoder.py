@@ -95,6 +95,10 @@ def test_nearest(tmp_path, monkeypatch):
         assert [near.feature for near in found] == best.indices.tolist()
         assert [near.cosine for near in found] == pytest.approx(best.values.tolist(), abs=1e-5)
         assert decoder_view.nearest(4, 2, model) == found[:2]
+    stored = [stats.nearest for stats in decoder_view.all_stats(map(FeatureStats, range(N)), nearest=True)]
+    assert stored[4] == tuple((near.feature, round(near.cosine, 3)) for near in decoder_view.nearest(4, 6))
+    monkeypatch.setattr("tiny_dashboard.models.decoder.WORTH", N * N)
+    assert next(decoder_view.all_stats(map(FeatureStats, range(N)), nearest=True)).nearest == ()
     with pytest.raises(ValueError, match="feature 50 is out of range"):
         decoder_view.nearest(50)
 

@@ -57,11 +57,15 @@ def test_a_feature_looks_exactly_as_python_makes_it(open_site, bundle):
       return node.innerHTML;
     };"""
     shown = page.evaluate(f"() => {{ {bare} return bare(document.querySelector('#td-view').cloneNode(true)); }}")
-    html = str(dashboard._section(9, scale="feature")).removeprefix("<h2>Feature 9</h2>")
+    rows, stats = dashboard.read(9, scale="feature"), dashboard.stats(9)
+    card = dashboard.card(stats, dashboard.near(stats.nearest), [example for example, _ in rows])
+    html = card + dashboard.draw([passage for _, passage in rows])
     assert shown == page.evaluate(f"(html) => {{ {bare} return ({build})(html); }}", html)
     token = page.locator("#td-view .td-p i[style]").first
     token.hover()
     expect(page.locator(".td-tip")).to_contain_text("feature 9")
+    page.locator(".td-near button").click()
+    expect(page.locator("#td-view h2").first).to_have_text("label 10")
 
 
 def test_buttons_keys_and_address(open_site):

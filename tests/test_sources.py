@@ -195,6 +195,7 @@ STATS = FeatureStats(
     decoder_norms=[1.0, 0.5],
     relative_norm_difference=0.25,
     decoder_cosine=0.5,
+    nearest=[(9, 0.75), (10, -0.25)],
 )
 
 

@@ -13,10 +13,12 @@ from playwright.sync_api import expect
 
 from tests.helpers.app_page import ANALYSIS, TOP, feature_box, rows, tokens, wait_for_query
 from tests.helpers.browser import Visits
-from tests.helpers.bundle import LAYER, write_crosscoder
+from tests.helpers.bundle import BARE_FEATURE, LAYER, write_crosscoder
 from tiny_dashboard import DashboardConfig, build_app, launch
+from tiny_dashboard.app.loading import Loading
 from tiny_dashboard.app.offline_view import Look, OfflineView
 from tiny_dashboard.app.opening import views_of, views_of_config
+from tiny_dashboard.app.views import Views
 from tiny_dashboard.dashboards.featurized import FeaturizerDashboard
 from tiny_dashboard.dashboards.offline import OfflineDashboard
 from tiny_dashboard.models.featurizer import Featurizer
@@ -302,3 +304,12 @@ def test_a_label_is_of_the_view_that_it_was_written_in(browser, url):
     expect(rows(page).first).to_be_visible()
     expect(page.locator("#td-card")).not_to_contain_text("nine of the third")
     visit.check_and_close()
+
+
+def test_nearest_features_are_asked_of_models_that_are_not_loaded_yet(bundle):
+    offline = OfflineDashboard.open(bundle.root / "examples")
+    later = Loading(lambda: FeaturizerDashboard(bundle.featurizer))
+    view = OfflineView(Views.one(offline, later))
+    assert 'data-action="nearest"' in view.show(Look(feature=BARE_FEATURE))["card"] and later.value is None
+    card = view.follow(Look(), "nearest", BARE_FEATURE)["card"]
+    assert card.count('data-action="open"') == 6 and view.show(Look(feature=BARE_FEATURE))["card"] == card

@@ -153,6 +153,7 @@ def make_bundle(root: Path) -> SimpleNamespace:
                 relative_norm_difference=((chat - base) / max(base, chat) + 1) / 2,
                 decoder_cosine=0.1,
                 peak_tokens=[(" fox", 2)],
+                nearest=[((f + 1) % N_FEATURES, 0.5)],
             )
 
     metadata = {"models": ["org/base", "org/chat"], "tokenizer": "../tokenizer", "layer": LAYER}

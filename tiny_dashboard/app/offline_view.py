@@ -140,14 +140,17 @@ class OfflineView:
             return "", note(explain(error), "error")
 
     def _card(self, served: Served, feature: int, examples: Sequence[Example], *, ask: bool = False) -> str:
-        decoder, offline = served.decoder, served.offline
+        decoder = served.online.decoder if ask else served.decoder  # who asks has the models loaded
+        offline, stats = served.offline, served.stats(feature)
         nearest: list[Near] | None = None
-        if decoder is not None and feature < decoder.dictionary.n_features:
+        if stats and stats.nearest:
+            nearest = offline.near(stats.nearest)
+        elif decoder is not None and feature < decoder.dictionary.n_features:
             quick = prod(decoder.dictionary.encoder.shape) <= AT_ONCE
-            found = decoder.nearest(feature) if quick or ask else []
-            table = offline.table
-            nearest = [Near(near.feature, near.cosine, *table.name(near.feature)) for near in found]
-        return offline.card(served.stats(feature), nearest, examples)
+            nearest = offline.near(decoder.nearest(feature) if quick or ask else ())
+        elif served.has_online and served.live is None:
+            nearest = []
+        return offline.card(stats, nearest, examples)
 
     def follow(self, look: Look, action: str, value: Any) -> Shown:
         """A click on a card or in the list: on a feature, or asking for the neighbours."""

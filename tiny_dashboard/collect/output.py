@@ -20,7 +20,7 @@ from tiny_dashboard.core.files import check_is_new, whole_folder, working_folder
 from tiny_dashboard.core.statistics import FeatureStats
 from tiny_dashboard.core.text import TokenReader
 from tiny_dashboard.hub import load_tokenizer
-from tiny_dashboard.models.decoder import SAID
+from tiny_dashboard.models.decoder import STORED
 from tiny_dashboard.sources.write import write_dataset
 
 N_BANDS = 4  # bands of the samples by rank; the top examples are the band above
@@ -70,13 +70,13 @@ def warn_of_faults(at: Mapping[str, Any]) -> None:
 
 def _join(stats: Iterable[FeatureStats], said: Iterable[FeatureStats]) -> Iterator[FeatureStats]:
     for record, decoder in zip_longest(stats, said):
-        yield record if decoder is None else replace(record, **{name: getattr(decoder, name) for name in SAID})
+        yield record if decoder is None else replace(record, **{name: getattr(decoder, name) for name in STORED})
 
 
 def decoder_lines(said: Iterable[FeatureStats]) -> Iterator[str]:
     """What the decoder says of each feature as lines of JSON, for a shard to carry."""
     for record in said:
-        yield json.dumps({name: getattr(record, name) for name in ("feature", *SAID)}) + "\n"
+        yield json.dumps({name: getattr(record, name) for name in ("feature", *STORED)}) + "\n"
 
 
 def merge(shards: Sequence[str | Path], out: str | Path, *, tokenizer: Any = None, partial: bool = False) -> Path:

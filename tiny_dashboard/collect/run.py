@@ -294,7 +294,8 @@ class Run:
         except (TypeError, ValueError) as error:
             warnings.warn(f"the dataset will not say what the decoder says: {error}", stacklevel=2)
             return iter(())
-        return view.all_stats([FeatureStats(i) for i in range(self.state.n_features)], self.chosen.n_logits)
+        known = [FeatureStats(i) for i in range(self.state.n_features)]
+        return view.all_stats(known, self.chosen.n_logits, nearest=True)
 
     def finish(self) -> Path:
         """Write the dataset, or the shard, and forget the saved state; where it cannot be written, save the state.

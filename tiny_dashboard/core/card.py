@@ -44,7 +44,8 @@ class CardInfo:
 
     Attributes:
         models: names of the dictionary's models; (base, chat) for a crosscoder.
-        nearest: the features whose decoder directions point the same way; empty offers to compute them, None does not.
+        nearest: the features whose decoder directions point the same way; empty offers to compute them, None takes
+            what the statistics have, which is numbers without names.
         bands: of the examples that are shown, strongest first; the histogram marks them.
     """
 
@@ -153,14 +154,15 @@ def _extra(stats: FeatureStats, info: CardInfo) -> str:
 
 
 def _nearest(stats: FeatureStats, info: CardInfo) -> str:
-    if info.nearest is None:
+    known = [Near(*pair) for pair in stats.nearest] if info.nearest is None else info.nearest
+    if not known and info.nearest is None:
         return ""
-    if not info.nearest:
+    if not known:
         return f'<button type="button" data-action="nearest" data-value="{stats.feature}">nearest features</button>'
     rows = " ".join(
         f'<button type="button" data-action="open" data-value="{near.feature}"><span>{near.feature}</span> '
         f"<span>{plain_text(near.label) or chips(near.tokens)}</span> <small>{near.cosine:.2f}</small></button>"
-        for near in info.nearest[:_TOKENS_SHOWN]
+        for near in known[:_TOKENS_SHOWN]
     )
     return f'<small>Nearest, by decoder cosine</small> <div class="td-near">{rows}</div>'
 

@@ -287,6 +287,8 @@ def check_stats(stats: FeatureStats) -> None:
                 right = all(are_pairs(pairs) for pairs in value)
             elif name == "peak_tokens":
                 right = are_pairs(value)
+            elif name == "nearest":
+                right = all(is_number(other) and is_number(cosine) for other, cosine in value)
             elif name in ("histogram", "histogram_edges", "decoder_norms"):
                 right = all(map(is_number, value))
             else:

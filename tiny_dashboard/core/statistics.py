@@ -83,6 +83,7 @@ class FeatureStats:
             0.5 is shared, 1 is chat only.
         decoder_cosine: cosine between the two models' decoder directions.
         peak_tokens: the tokens that are most often the peak of its examples, `(token, count)`, commonest first.
+        nearest: the features whose decoder directions point the same way, `(feature, cosine)`, nearest first.
         extra: what else a source knows, by its own name for it: numbers, and short texts.
     """
 
@@ -100,6 +101,7 @@ class FeatureStats:
     relative_norm_difference: float | None = None
     decoder_cosine: float | None = None
     peak_tokens: Sequence[tuple[str, int]] = ()
+    nearest: Sequence[tuple[int, float]] = ()
     extra: Mapping[str, float | str] = field(default_factory=dict)
 
     @property

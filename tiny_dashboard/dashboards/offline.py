@@ -178,6 +178,10 @@ class OfflineDashboard:
         """A feature's card, from what is known of it and the examples below it; `nearest` as for `CardInfo`."""
         return card_html(stats, CardInfo(self.info.models, nearest, list(bands_of(examples).values())), self.panels)
 
+    def near(self, found: Iterable[tuple[int, float]]) -> list[Near]:
+        """Features and the cosines of their decoder directions, with their names."""
+        return [Near(feature, cosine, *self.table.name(feature)) for feature, cosine in found]
+
     @property
     def max_acts(self) -> Mapping[int, float]:
         """`{feature: largest activation that the source knows}`, read one by one when asked."""

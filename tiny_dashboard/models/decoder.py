@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import normalize
 
 from tiny_dashboard.core.statistics import FeatureStats
 from tiny_dashboard.core.text import TokenReader
@@ -17,6 +18,9 @@ from tiny_dashboard.models.architecture import find_hook
 from tiny_dashboard.models.featurizer import Featurizer
 
 SAID = ("top_logits", "bottom_logits", "decoder_norms", "relative_norm_difference", "decoder_cosine")
+NEAREST = 6  # of each feature
+WORTH = 2**40  # products of numbers that all cosines of a dictionary may cost: some minutes on a processor
+STORED = (*SAID, "nearest")  # in a dataset
 MEMORY = 256 * 2**20  # bytes that one block of logits or cosines may take
 
 
@@ -56,9 +60,10 @@ class DecoderView:
         said = self._kept.get(key) or self._keep(key, next(self.all_stats([FeatureStats(stats.feature)], k)))
         return replace(stats, **{name: getattr(said, name) for name in SAID})
 
-    def all_stats(self, known: Iterable[FeatureStats], k: int = 10) -> Iterator[FeatureStats]:
-        """`stats` for many features, in blocks that keep to `MEMORY`."""
+    def all_stats(self, known: Iterable[FeatureStats], k: int = 10, *, nearest: bool = False) -> Iterator[FeatureStats]:
+        """`stats` for many features, in blocks that keep to `MEMORY`; with the nearest, where not too dear."""
         known = list(known)
+        nearest = nearest and len(known) * self.dictionary.n_features * self.dictionary.d_model <= WORTH
         n_vocabulary = max(len(self._unembedding(model)) for model in range(self.dictionary.n_models))
         size = max(1, MEMORY // (8 * n_vocabulary))
         for start in range(0, len(known), size):
@@ -67,12 +72,14 @@ class DecoderView:
             directions = self.dictionary.decoder(features).float()
             norms = directions.norm(dim=-1)
             tokens = [self.tokens(features, model, k, directions[:, model]) for model in range(directions.shape[1])]
+            near = self.all_nearest(features, NEAREST) if nearest else [()] * len(block)
             for i, stats in enumerate(block):
                 stats = replace(
                     stats,
                     top_logits=tuple(promoted[i] for promoted, _ in tokens),
                     bottom_logits=tuple(suppressed[i] for _, suppressed in tokens),
                     decoder_norms=tuple(norms[i].tolist()),
+                    nearest=tuple((other, round(cosine, 3)) for other, cosine in near[i]),
                 )
                 if directions.shape[1] == 2:
                     base, chat = norms[i].tolist()
@@ -121,19 +128,24 @@ class DecoderView:
         key = ("nearest", feature, model)
         near = self._kept.get(key, [])
         if len(near) < min(k, self.dictionary.n_features - 1):
-            n_features, _, width = self.dictionary.encoder.shape
-            direction = self.dictionary.decoder([feature])[0, model]
-            cosines = []
-            for block in torch.arange(n_features).split(max(1, MEMORY // (8 * width * self.dictionary.n_models))):
-                rows = self.dictionary.decoder(block.tolist())[:, model]
-                cosines.append(torch.cosine_similarity(rows, direction[None], dim=-1).float())
-            all_cosines = torch.cat(cosines)
-            all_cosines[feature] = -2
-            best = all_cosines.topk(min(k, n_features - 1))
-            self._keep(
-                key, [Neighbour(*pair) for pair in zip(best.indices.tolist(), best.values.tolist(), strict=True)]
-            )
-        return self._kept[key][:k]
+            near = self._keep(key, self.all_nearest([feature], k, model)[0])
+        return near[:k]
+
+    @torch.no_grad()
+    def all_nearest(self, features: Sequence[int], k: int = 10, model: int = -1) -> list[list[Neighbour]]:
+        """`nearest` of several features."""
+        n_features, _, width = self.dictionary.encoder.shape
+
+        def directions(chosen: Sequence[int]) -> Tensor:
+            return normalize(self.dictionary.decoder(chosen)[:, model].float(), dim=-1)
+
+        mine = directions(features).T
+        size = max(1, MEMORY // (8 * max(width * self.dictionary.n_models, len(features))))
+        cosines = torch.cat([directions(b.tolist()) @ mine for b in torch.arange(n_features).split(size)])
+        cosines[list(features), range(len(features))] = -2
+        best = cosines.topk(min(k, n_features - 1), dim=0)
+        rows = zip(best.indices.T.tolist(), best.values.T.tolist(), strict=True)
+        return [[Neighbour(*pair) for pair in zip(others, values, strict=True)] for others, values in rows]
 
     def _keep(self, key: tuple[str, int, int], value: Any) -> Any:
         with self._lock:

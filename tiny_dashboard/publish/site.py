@@ -161,7 +161,8 @@ def _entry(dashboard: OfflineDashboard, feature: int, broken: dict[int, Exceptio
     """A feature as the page shows it; one that cannot be read is an error in its own place only."""
     try:
         stats, rows = dashboard.stats(feature), dashboard.read(feature, scale="feature")
-        card = dashboard.card(stats, examples=[example for example, _ in rows])
+        near = dashboard.near(stats.nearest) if stats and stats.nearest else None
+        card = dashboard.card(stats, near, [example for example, _ in rows])
         if not rows:
             return card, "", no_examples(feature, stats), "empty"
         return card, dashboard.draw([passage for _, passage in rows]), "", ""

@@ -64,6 +64,7 @@ FEATURES_SCHEMA = pa.schema(
         "relative_norm_difference": pa.float32(),
         "decoder_cosine": pa.float32(),
         "peak_tokens": pa.list_(pa.struct([("token", pa.string()), ("count", pa.int64())])),
+        "nearest": pa.list_(pa.struct([("feature", pa.int32()), ("cosine", pa.float32())])),
     }
 )
 
@@ -339,6 +340,8 @@ def _stats(row: dict[str, Any]) -> FeatureStats:
         known[name] = [[(pair["token"], pair["logit"]) for pair in model] for model in known[name]]
     if "peak_tokens" in known:
         known["peak_tokens"] = [(pair["token"], pair["count"]) for pair in known["peak_tokens"]]
+    if "nearest" in known:
+        known["nearest"] = [(pair["feature"], pair["cosine"]) for pair in known["nearest"]]
     if "histogram" in known:
         known["histogram"] = [int(x) if float(x).is_integer() else x for x in known["histogram"]]
     others = {name: value for name, value in row.items() if name not in FEATURES_SCHEMA.names}

@@ -291,6 +291,7 @@ def _stats_row(stats: FeatureStats) -> dict[str, Any]:
     for name in ("top_logits", "bottom_logits"):
         row[name] = [[{"token": t, "logit": x} for t, x in model] for model in row[name]]
     row["peak_tokens"] = [{"token": t, "count": n} for t, n in row["peak_tokens"]]
+    row["nearest"] = [{"feature": f, "cosine": c} for f, c in row["nearest"]]
     # An empty list says nothing; a null says so in the viewer too.
     return dict(stats.extra) | {k: None if isinstance(v, (list, tuple)) and not v else v for k, v in row.items()}
 
