@@ -217,7 +217,7 @@ def test_search(ask):
     assert found("1") == found(" 1 ") == found(1)
     assert HOSTILE_FEATURE in found("onerror") and found(HOSTILE_LABEL) == [HOSTILE_FEATURE]
     assert found("fox")[:3] == [0, 1, 2], "what a feature fires on is searched too"
-    assert ask.features("no such label") == {"total": 0, "page": 1, "pages": 1, "features": []}
+    assert ask.features("no such label") == {"total": 0, "told": 0, "page": 1, "pages": 1, "features": []}
     assert found("") == found(None) == list(range(PAGE))
     assert found("x" * 10**6) == []
     assert ask.features("label 1", sort="feature", descending=True)["features"][0]["feature"] == 19
@@ -239,7 +239,7 @@ def test_features_of_a_dict(from_dict):
     for sort in NAMES:
         assert [r["feature"] for r in from_dict.features(sort=sort)["features"]] == [3, 5, 12, 120, 1200]
     empty = asking(OfflineFeatureCentricDashboard({}, None), None)
-    assert empty.features("x") == {"total": 0, "page": 1, "pages": 1, "features": []}
+    assert empty.features("x") == {"total": 0, "told": 0, "page": 1, "pages": 1, "features": []}
     assert empty.features(sort="label") == empty.features(sort="density", descending=True) == empty.features("x")
 
 

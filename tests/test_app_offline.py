@@ -127,6 +127,8 @@ def test_the_list_beside_the_detail(visit):
     page.go_back()
     expect(page.locator("#td-card h2").first).to_have_text("label 16")
     expect(table.locator("tr[aria-current]")).to_contain_text("label 16")
+    search.fill("quick")
+    expect(count).to_have_text(re.compile(r"^\d+ found by their examples$"))  # nothing is called so
     search.fill("nothing like this")
     expect(count).to_have_text("nothing found")
     search.fill("33")

@@ -104,6 +104,26 @@ def test_what_digits_find():
         table.find(sort="nosuch")
 
 
+def test_words_find_features_by_their_examples_after_those_that_are_called_so(tmp_path, monkeypatch):
+    said = {3: ["the", " Zebra\n", "runs"], 5: [" a", " zebra", " «crosses»"], 8: [" horses", " run"]}
+    rows = {feature: [Example(1.0, tokens, [1.0] * len(tokens))] for feature, tokens in said.items()}
+    folder = write_dataset(tmp_path / "ours", rows.items(), [FeatureStats(8, label="zebra")])
+    told, plain = OfflineFeatureCentricDashboard.open(folder), OfflineFeatureCentricDashboard(rows, None)
+    for dashboard, named in ((told, [8]), (plain, [])):
+        found = Endpoints(Views.one(dashboard, None)).features("ZEBRA")
+        assert [row["feature"] for row in found["features"]] == [*named, 3, 5] and found["told"] == len(named)
+        assert [row["feature"] for row in dashboard.table.find("zebra runs")["features"]] == [3]
+        assert dashboard.table.find("ze")["total"] == len(named), "so short a word stands in almost all"
+    monkeypatch.setattr("tiny_dashboard.dashboards.texts.MOST", 3 * 6)
+    dashboard = OfflineFeatureCentricDashboard.open(folder)
+    assert dashboard.texts.start().result()[1] == "of the examples' texts 6 characters of each feature are searched"
+    assert dashboard.table.find("zebra")["total"] == 1
+    monkeypatch.setattr("tiny_dashboard.dashboards.texts.MOST_FEATURES", 2)
+    dashboard = OfflineFeatureCentricDashboard(rows, None)
+    assert "tiny-dashboard convert" in dashboard.texts.start().result()[1]
+    assert dashboard.table.find("horse")["total"] == 0
+
+
 def shout(stats, info):
     return f"<em>feature {stats.feature} of {len(info.models)} models</em>"
 

@@ -20,6 +20,7 @@ from tiny_dashboard.app.served import (
     whole_number,
 )
 from tiny_dashboard.app.views import Views
+from tiny_dashboard.core.filters import words_of
 from tiny_dashboard.dashboards.question import Question, answer_question
 
 
@@ -72,9 +73,10 @@ class Endpoints:
         """Search and sort the features.
 
         Args:
-            query: words in a feature's label, in the tokens that it fires on most or promotes, or in another text that
-                is told of it, in any case; digits find the features whose number begins so, too. Conditions on columns
-                may stand beside them: `density<1% max>10 norm>0.9 "when"`. Empty finds all.
+            query: words in a feature's label, in the tokens that it fires on most or promotes, in another text that
+                is told of it, or in its examples around their peaks, in any case; digits find the features whose
+                number begins so, too. Conditions on columns may stand beside them: `density<1% max>10 norm>0.9 "when"`.
+                Empty finds all.
             sort: "feature", "label", "density", "max_activation", "relative_norm_difference", "decoder_cosine", or
                 another column that the examples bring.
             page: page of 25 rows, from 1.
@@ -82,14 +84,16 @@ class Endpoints:
             view: one of the app's views, by name; empty is the first.
 
         Returns:
-            {total, page, pages, features: [{feature, label, density, max_activation, relative_norm_difference,
-            decoder_cosine, and what else the examples bring}]}; null where the source does not know.
+            {total, told, page, pages, features: [{feature, label, density, max_activation, relative_norm_difference,
+            decoder_cosine, and what else the examples bring}]}; null where the source does not know. The first `told`
+            are found by what is told of them, the others by their examples alone.
         """
         query = ("" if query is None else str(query))[:200]
-        place = bounded(page, "page", 1, 10**9)
-        return json_data(
-            self._views.of(view).served.offline.table.find(query, sort, place, true_or_false(descending, "descending"))
-        )
+        place, descending = bounded(page, "page", 1, 10**9), true_or_false(descending, "descending")
+        offline = self._views.of(view).served.offline
+        if words_of(query):
+            offline.texts.start().result()
+        return json_data(offline.table.find(query, sort, place, descending))
 
     def analyze(
         self,

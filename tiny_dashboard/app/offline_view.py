@@ -15,12 +15,14 @@ from tiny_dashboard.app.served import MAX_EXAMPLES, Served, bounded, json_data, 
 from tiny_dashboard.app.views import Views
 from tiny_dashboard.core.card import Near, no_examples
 from tiny_dashboard.core.examples import Example, check_feature
+from tiny_dashboard.core.filters import words_of
 from tiny_dashboard.core.highlight import COLORS, hex_color
 from tiny_dashboard.core.text import scale_limit
 from tiny_dashboard.dashboards.question import in_field
 
 AT_ONCE = 2**26  # numbers of a dictionary, at most, whose nearest features are shown without being asked for
 LIST_PAGE = 200  # rows of the list, at most, in one answer
+READING = "reading what the examples say …"
 
 Shown = dict[str, Any]  # what changes, by its place: feature, card, examples, other_card, other_examples, said
 
@@ -184,15 +186,21 @@ class OfflineView:
     def find(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """A page of the list for its script; see `list.js`."""
         try:
-            table = self._views.of(request.get("view")).served.offline.table
+            offline = self._views.of(request.get("view")).served.offline
             query, sort = str(request.get("query", ""))[:400], str(request.get("sort", "feature"))
+            said = ""
+            if words_of(query):
+                read = offline.texts.start()
+                said = read.result()[1] if read.done() else READING
+            table = offline.table
             descending = bool(request.get("descending"))
             size = bounded(request.get("size", 50), "size", 1, LIST_PAGE)
             found = table.find(query, sort, bounded(request.get("page", 1), "page", 1, 10**9), descending, size)
             for row in found["features"]:
                 row["chips"] = not table.name(row["feature"])[0]
             place = table.place(request.get("feature"), query, sort, descending)
-            return json_data(found | {"columns": [vars(c) for c in table.known_columns()], "place": place})
+            columns = [vars(c) for c in table.known_columns()]
+            return json_data(found | {"columns": columns, "place": place, "said": said, "again": said == READING})
         except Exception as error:
             return {"error": explain(error)}
 

@@ -124,6 +124,7 @@ class ExampleSource(Mapping[int, Sequence[Example]]):
 
     info: SourceInfo = SourceInfo("unknown")
     path: Any = None  # the file or folder, where it is one
+    is_remote = False  # whether all features would come over the network
     read_ids: Callable[[Sequence[int]], list[str]] | None = None  # makes ids readable, where their tokenizer is known
     renew: Callable[[], None] | None = None  # called before each look: the source may have become another one
     _version = 0
@@ -145,6 +146,11 @@ class ExampleSource(Mapping[int, Sequence[Example]]):
 
     def stats(self, feature: int) -> FeatureStats | None:
         """What is known of the feature besides its examples; None where that is nothing."""
+        return None
+
+    def texts(self, most: int) -> Sequence[str] | None:
+        """What the examples of each feature say, `most` characters of it at most, strongest first; None where that
+        takes a look at each feature."""
         return None
 
     def table(self) -> FeatureTable:

@@ -2,17 +2,18 @@
 
     NAME<NUMBER     also <= > >= = !=; NAME is a column's, its title's, or the beginning of a word of these;
                     NUMBER may end in %, and after = stand with others: `feature=3,5,8`
-    "a phrase"      in a text that is told of the feature, in any case
+    "a phrase"      in a text that is told of the feature, in any case; or, from three letters on, in its examples'
+                    texts, where these are known: what is told of a feature comes first
     other words     one phrase, in their order; digits find the features whose number begins so, too
 
-`static/list.js` reads it the same way, for the static site.
+`static/site.js` reads it the same way, for the static site, which does not know the examples' texts.
 """
 
 from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -31,11 +32,34 @@ class Column(Protocol):
 
 _TERM = re.compile(r'"([^"]*)"|([^\s"<>=!]+)(<=|>=|!=|<|>|=)(\S*)')
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?%?", re.IGNORECASE)
+_SHORTEST = 3  # bytes of a phrase that is looked for in examples: shorter ones stand in almost all
 _COMPARE = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
 
 
+class Texts:
+    """A text for each row, in which phrases are looked for in small letters and with plain spaces."""
+
+    def __init__(self, texts: Iterable[str]) -> None:
+        self._texts = [text.lower().replace("␣", " ") for text in texts]
+        self._last = "", np.arange(len(self._texts))
+
+    def saying(self, phrase: str) -> np.ndarray:
+        """The rows in whose texts a phrase stands."""
+        known, rows = self._last
+        if known not in phrase:  # a phrase that goes on is only where it was before
+            rows = np.arange(len(self._texts))
+        rows = rows[np.fromiter((phrase in self._texts[row] for row in rows.tolist()), bool, len(rows))]
+        self._last = phrase, rows
+        return rows
+
+
+def words_of(query: str) -> str:
+    """What of a query is looked for in texts."""
+    return " ".join(_TERM.sub(lambda term: f" {term[1] or ''} ", query).split())
+
+
 def matches(table: Any, query: str) -> np.ndarray:
-    """Which features of a `FeatureTable` a query finds, `[n_features]` of bool.
+    """Which features of a `FeatureTable` a query finds, `[n_features]`: 0 none, 1 by the examples' texts alone, else 2.
 
     Raises:
         ValueError: a condition names no column of which something is known, or compares a number with something else.
@@ -61,9 +85,15 @@ def matches(table: Any, query: str) -> np.ndarray:
         return " "
 
     words = " ".join(_TERM.sub(take, query).split())
+    told = hits.copy()
     for phrase in filter(None, [*phrases, words]):
-        hits &= _says(table, phrase.lower(), is_number=phrase == words and phrase.isdecimal())
-    return hits
+        said = _says(table, phrase.lower(), is_number=phrase == words and phrase.isdecimal())
+        told &= said
+        if table.examples is not None and len(phrase.encode("utf-8", "replace")) >= _SHORTEST:
+            said = said.copy()
+            said[table.examples.saying(phrase.lower())] = True
+        hits &= said
+    return hits.astype(np.int8) + told
 
 
 def _column(columns: Sequence[Column], name: str) -> Column | None:
@@ -93,7 +123,7 @@ def _holds(table: Any, column: Column, sign: str, value: str) -> np.ndarray:
 
 def _says(table: Any, phrase: str, is_number: bool) -> np.ndarray:
     hits = np.zeros(len(table.ids), dtype=bool)
-    hits[table.saying(phrase)] = True
+    hits[table.told.saying(phrase)] = True
     if is_number and str(int(phrase)) == phrase and len(phrase) < 19:
         longer = range(19 - len(phrase)) if phrase != "0" else range(1)
         hits |= np.logical_or.reduce([table.ids // 10**n == int(phrase) for n in longer])

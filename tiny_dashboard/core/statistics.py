@@ -9,12 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
 
-from tiny_dashboard.core.filters import matches
+from tiny_dashboard.core.filters import Texts, matches
 from tiny_dashboard.core.highlight import UNSEEN, format_number
 
 PAGE = 25  # rows of one page of the table
@@ -150,10 +150,15 @@ class FeatureTable:
         read: gives the values of a column by its name, `[n_features]` with None for what is unknown; or None. It is
             asked for a column when that is first needed. "peak_tokens" gives texts.
         extra: columns besides `COLUMNS`.
+        examples: of each feature what its examples say, to be searched; None where that is not known.
     """
 
     def __init__(
-        self, ids: Sequence[int], read: Callable[[str], Any] = lambda name: None, extra: Iterable[Column] = ()
+        self,
+        ids: Sequence[int],
+        read: Callable[[str], Any] = lambda name: None,
+        extra: Iterable[Column] = (),
+        examples: Texts | None = None,
     ) -> None:
         self.ids = np.array(ids, dtype=np.int64)
         extra = tuple(extra)
@@ -161,7 +166,8 @@ class FeatureTable:
         self.columns = (COLUMNS[0], *scores, *COLUMNS[1:], *(column for column in extra if column not in scores))
         self._read, self._kept = read, dict[str, np.ndarray]()
         self._orders = dict[tuple[str, str, bool], np.ndarray]()
-        self._said: tuple[str, np.ndarray | None] = "", None
+        self.examples = examples
+        self._found = lru_cache(maxsize=16)(lambda query: matches(self, query))
 
     @classmethod
     def of(cls, ids: Sequence[int], records: Iterable[FeatureStats]) -> FeatureTable:
@@ -192,7 +198,11 @@ class FeatureTable:
             return values
 
         kept = [c for c in self.columns if c not in COLUMNS and c.name not in ours]
-        return FeatureTable(self.ids.tolist(), read, [*LABEL_COLUMNS, *kept])
+        return FeatureTable(self.ids.tolist(), read, [*LABEL_COLUMNS, *kept], self.examples)
+
+    def with_examples(self, examples: Texts) -> FeatureTable:
+        """This table, whose examples' texts are searched, too."""
+        return FeatureTable(self.ids.tolist(), self.raw, (c for c in self.columns if c not in COLUMNS), examples)
 
     def column(self, name: str) -> np.ndarray:
         """One statistic of all features, `[n_features]`: float64 with NaN, or texts with "", for what is unknown.
@@ -229,25 +239,16 @@ class FeatureTable:
         """The columns, the feature's own number as the first."""
         return (Column("feature", "feature", "its number"), *self.columns)
 
-    def saying(self, phrase: str) -> np.ndarray:
-        """The rows in whose texts a phrase stands, in small letters and with plain spaces."""
-        known, rows = self._said
-        if rows is None or known not in phrase:  # a phrase that goes on is only where it was before
-            rows = np.arange(len(self.ids))
-        texts = self._texts
-        told = np.fromiter((phrase in texts[row] for row in rows.tolist()), bool, len(rows))
-        self._said = phrase, rows[told]
-        return rows[told]
-
     @cached_property
-    def _texts(self) -> list[str]:
+    def told(self) -> Texts:
         """All that is told in words of each feature."""
         names = ("peak_tokens", "top_logits", *(column.name for column in self.columns if column.kind == "text"))
-        told = zip(*(self.raw(name).tolist() for name in names), strict=True)
-        return ["\uffff".join(texts).lower().replace("␣", " ") for texts in told]
+        return Texts(map("\uffff".join, zip(*(self.raw(name).tolist() for name in names), strict=True)))
 
     def order(self, query: str = "", sort: str = "feature", descending: bool = False) -> np.ndarray:
-        """The rows that a query finds, sorted; what is unknown comes last either way.
+        """The rows that a query finds, sorted: those found by their examples' texts alone after the others.
+
+        What is unknown comes last either way.
 
         Args:
             query: as in `core.filters`; empty finds all.
@@ -260,13 +261,16 @@ class FeatureTable:
         names = [column.name for column in self.all_columns]
         if sort not in names:
             raise ValueError(f"sort is {sort!r}; it is one of {', '.join(names)}")
-        chosen = np.flatnonzero(matches(self, query))
+        found = self._found(query)
+        chosen = np.flatnonzero(found)
         if sort != "feature":
             key = self.column(sort)[chosen]
             if key.dtype == object:
                 key = np.where(key == "", np.nan, np.unique(key.astype(str), return_inverse=True)[1])
-            return chosen[np.argsort(-key if descending else key, kind="stable")]
-        return chosen[::-1] if descending else chosen
+            chosen = chosen[np.argsort(-key if descending else key, kind="stable")]
+        elif descending:
+            chosen = chosen[::-1]
+        return chosen[np.argsort(-found[chosen], kind="stable")]
 
     def find(
         self, query: str = "", sort: str = "feature", page: int = 1, descending: bool = False, size: int = PAGE
@@ -278,7 +282,8 @@ class FeatureTable:
             size: rows of a page.
 
         Returns:
-            {total, page, pages, features: [{feature, and each column by its name; None where it is unknown}]}
+            {total, told, page, pages, features: [{feature, and each column by its name; None where it is unknown}]};
+            the first `told` of them by what is told of the feature, the others by their examples' texts alone
         """
         chosen = self._ordered(query, sort, descending)
         pages = max(1, math.ceil(len(chosen) / size))
@@ -288,7 +293,8 @@ class FeatureTable:
         values = [map(_plain, self.column(name)[rows].tolist()) for name in names]
         told = zip(self.ids[rows].tolist(), *values, strict=True)
         features = [dict(zip(["feature", *names], one, strict=True)) for one in told]
-        return {"total": len(chosen), "page": page, "pages": pages, "features": features}
+        n_told = int(np.count_nonzero(self._found(query.strip()) == 2))
+        return {"total": len(chosen), "told": n_told, "page": page, "pages": pages, "features": features}
 
     def place(self, feature: Any, query: str, sort: str, descending: bool) -> int:
         """Where a feature stands in `order`; -1 where it does not."""

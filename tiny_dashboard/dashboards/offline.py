@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property, lru_cache
 from operator import itemgetter
 from pathlib import Path
@@ -28,6 +30,7 @@ from tiny_dashboard.core.static import assets, page
 from tiny_dashboard.core.statistics import FeatureStats, FeatureTable
 from tiny_dashboard.core.text import TokenReader, scale_limit
 from tiny_dashboard.dashboards.passages import bands_of, passage_of, without
+from tiny_dashboard.dashboards.texts import ExampleTexts
 from tiny_dashboard.hub import load_tokenizer
 from tiny_dashboard.sources.label_store import LabelStore, labels_for
 from tiny_dashboard.sources.labels import Label
@@ -71,6 +74,8 @@ class OfflineDashboard:
         self._features = lru_cache(maxsize=1)(lambda version: sorted(max_activation_examples))
         self._table = lru_cache(maxsize=1)(self._read_table)
         self._labelled = lru_cache(maxsize=1)(lambda version, labels: self.labels.table(self._table(version)))
+        self._searched = lru_cache(maxsize=1)(lambda table, texts: table.with_examples(texts) if texts else table)
+        self.texts = ExampleTexts(self)
 
     @classmethod
     def from_db(
@@ -134,10 +139,11 @@ class OfflineDashboard:
     @property
     def features(self) -> Sequence[int]:
         """All feature ids, ascending."""
-        return self._features(self._version)
+        return self._features(self.version)
 
     @property
-    def _version(self) -> int:
+    def version(self) -> int:
+        """A number that is another one once the examples are other ones."""
         return getattr(self.max_activation_examples, "version", 0)
 
     def stats(self, feature_idx: int) -> FeatureStats | None:
@@ -166,7 +172,14 @@ class OfflineDashboard:
     @property
     def table(self) -> FeatureTable:
         """What is known of all features."""
-        return self._labelled(self._version, self.labels.version)
+        return self._searched(self._labelled(self.version, self.labels.version), self.texts.texts)
+
+    def text_of(self, feature: int) -> str:
+        """What all examples of a feature say; "" where they cannot be read."""
+        with suppress(ValueError, LookupError, OSError):
+            passages = [passage_of(e, self._reader, frozenset(), name="") for e in self.examples(feature, sys.maxsize)]
+            return "\uffff".join("".join(passage.tokens).replace("\n", " ") for passage in passages)
+        return ""
 
     def _read_table(self, version: int) -> FeatureTable:
         source = self.max_activation_examples

@@ -70,6 +70,7 @@ FEATURES_SCHEMA = pa.schema(
 
 
 NAME = "parquet dataset"
+_UNMARKED = str.maketrans({"«": "", "»": "", "\n": " "})  # a snippet's peak is marked
 
 
 class _Opened(NamedTuple):
@@ -151,6 +152,19 @@ class ParquetExamples(ExampleSource):
             )
             for i, row in enumerate(table.to_pylist())
         ]
+
+    def texts(self, most: int) -> Sequence[str] | None:
+        """The snippets: the text around each example's peak."""
+        opened = self._now()
+        said = dict[int, str]()
+        for name in (file["name"] for file in opened.files["examples"]):
+            with self._named(opened, name), self._open(name, self._footer(opened, name)[0]) as content:
+                for group in range(content.num_row_groups):
+                    rows = content.read_row_group(group, ["feature", "snippet"]).to_pydict()
+                    for feature, text in zip(rows["feature"], rows["snippet"], strict=True):
+                        if len(before := said.get(feature, "")) < most:
+                            said[feature] = f"{before}\uffff{text or ''}"
+        return [said.get(feature, "").translate(_UNMARKED)[:most] for feature in opened.ids]
 
     def stats(self, feature: int) -> FeatureStats | None:
         table = self._rows("features", feature)

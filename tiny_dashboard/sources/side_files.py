@@ -57,6 +57,9 @@ class WithSideFiles(ExampleSource):
     def __contains__(self, feature: object) -> bool:
         return feature in self._source
 
+    def texts(self, most: int) -> Sequence[str] | None:
+        return self._source.texts(most)
+
     def load(self, feature: int) -> Sequence[Example]:
         return self._source.load(feature)
 

@@ -2,7 +2,8 @@
 
    tinyDashboardList(host, ask, open) fills `host`. `ask.find(request)` and `ask.cloud(request)` answer, as promises,
    what `FeatureTable.find` and `.cloud` answer (or {error}); a request is {view, query, sort, descending, page,
-   size, feature}, and find adds {columns, place: of `feature` among the rows, or -1}. `open(feature)` shows one. */
+   size, feature}, and find adds {columns, place: of `feature` among the rows, or -1; said: a sentence of what is not
+   searched; again: whether it may be asked again soon, for more}. `open(feature)` shows one. */
 function tinyDashboardList(host, ask, open) {
   const SIZE = 50, SHORT = { relative_norm_difference: "norm", decoder_cosine: "cosine", max_activation: "max" };
   const make = (tag, attributes = {}, ...children) => {
@@ -24,13 +25,13 @@ function tinyDashboardList(host, ask, open) {
     placeholder: "filter: words   density<1%   max>10",
   });
   const presets = make("div", { class: "td-presets" }), plot = make("div", { class: "td-cloud" });
-  const count = make("span", { role: "status" }), said = make("div", { class: "td td-note td-fine", role: "alert", hidden: "" });
+  const count = make("span", { role: "status" }), unsearched = make("small"), said = make("div", { class: "td td-note td-fine", role: "alert", hidden: "" });
   const body = make("tbody"), heads = make("tr");
   const table = make("table", {}, make("thead", {}, heads), body);
   const scroll = make("div", { class: "td-scroll", tabindex: "0", role: "region", "aria-label": "Features" }, table);
-  host.replaceChildren(make("div", { class: "td td-table" }, search, presets, said, plot, make("div", { class: "td-bar" }, count), scroll));
+  host.replaceChildren(make("div", { class: "td td-table" }, search, presets, said, plot, make("div", { class: "td-bar" }, count, unsearched), scroll));
 
-  let state = { view: new URLSearchParams(location.search).get("view") ?? "", query: "", sort: "feature", descending: false }, current = null, place = -1, total = 0, columns = [];
+  let state = { view: new URLSearchParams(location.search).get("view") ?? "", query: "", sort: "feature", descending: false }, current = null, place = -1, total = 0, told = 0, columns = [];
   let pages = new Map(), turn = 0, height = 28, drawn = null, cloud = {};
 
   const fetchPage = async (page) => {
@@ -39,7 +40,9 @@ function tinyDashboardList(host, ask, open) {
     const asked = ask.find({ ...state, page, size: SIZE, feature }).then((answer) => {
       if (mine !== turn) return null;
       if (answer.error) throw new Error(answer.error);
-      total = answer.total;
+      [total, told] = [answer.total, answer.told ?? answer.total];
+      unsearched.textContent = answer.said ?? "";
+      if (answer.again) setTimeout(() => mine === turn && load("scroll"), 700);
       columns = answer.columns.filter(({ name }) => name !== "label_source"); // the label says it at the pointer
       if (feature === current) place = answer.place;
       kept.set(page, answer.features);
@@ -197,6 +200,7 @@ function tinyDashboardList(host, ask, open) {
       said.hidden = true;
       search.removeAttribute("aria-invalid");
       count.textContent = state.query ? `${total.toLocaleString("en")} found` : `${total.toLocaleString("en")} features`;
+      if (told < total) count.textContent = `${told ? `${told.toLocaleString("en")} found, ${(total - told).toLocaleString("en")} more` : `${total.toLocaleString("en")} found`} by their examples`;
       if (!total) count.textContent = "nothing found";
       head();
       drawPresets();
