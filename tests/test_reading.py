@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.helpers.bundle import LAYER
+from tests.helpers.bundle import LAYER, N_FEATURES
 from tiny_dashboard.app.api import Endpoints
 from tiny_dashboard.app.loading import Loading
 from tiny_dashboard.app.online_html import Seen
@@ -72,8 +72,11 @@ def test_an_outlier_is_left_out(counted, monkeypatch):
     assert answer["left_out"] == [2] and answer["activations"][2] == [None]
     result = dashboard.analyze(TEXT, feature)
     assert np.isnan(result.activations[2]).all() and 'title="left out: its norm' in result.fragment
-    view = OnlineView(views).ask(Question(TEXT, highlight=str(feature)), None)["analysis"]
-    assert "token 2 left out: its norm is out of all proportion" in view
+    fires = dashboard.read(dashboard.encode(TEXT)).values(range(N_FEATURES))[2] > 0
+    for fires_there, feature in ((True, fires.nonzero()[0]), (False, (~fires).nonzero()[0])):
+        view = OnlineView(views).ask(Question(TEXT, highlight=str(int(feature))), None)["analysis"]
+        assert view.startswith('<div class="td td-note') == fires_there, "it is said where it matters"
+        assert "token 2 left out: its norm is out of all proportion" in view or not fires_there
 
 
 def test_outliers_are_told_by_the_median_of_what_counts():

@@ -55,17 +55,6 @@ const build = () => {
 build();
 watch('value', build);
 """
-# Keys for what is always in reach: the button that each presses, and what that does.
-_BUTTONS = {
-    "n": ("td-next", "next feature"),
-    "p": ("td-previous", "feature before"),
-    "r": ("td-random", "any feature"),
-    "l": ("td-label-button", "label this feature"),
-    "s": ("td-star", "a star for the feature, or none"),
-    "o": ("td-go-online-button", "to the online tab"),
-    "v": ("td-view-next", "next view"),
-    "b": ("td-view-before", "view before"),
-}
 
 
 def keys_js() -> str:
@@ -77,7 +66,7 @@ def keys_js() -> str:
     return (
         f"() => {{ {instrument()} {read_static('online.js')} {read_static('save.js')} {read_static('address.js')}"
         f"if (window.tinyDashboardSheet) return; tinyDashboardAddress({place});"
-        f"tinyDashboardKeys({place}, {json.dumps(_BUTTONS)}); tinyDashboardOnline({place}, {json.dumps(_BUTTONS)});"
+        f"tinyDashboardKeys({place}); tinyDashboardOnline({place}, tinyDashboardKeys.buttons);"
         f"tinyDashboardSaving({place});"
         "}"
     )

@@ -25,8 +25,8 @@ _SEARCH = "() => location.search"
 _STEP = "(search, view) => [location.search, view]"
 _ARRIVED = "() => tinyArrived()"
 Shown = dict[Any, Any]
-_OWN = "Click a token in a text of your own to see what fires at it."
-_LEARNT = '<button type="button" data-learnt title="do not say it again">got it</button>'
+_LEARN = '<p class="td-learn">{} <button type="button" data-learnt title="do not say it again">got it</button></p>'
+_CLICK = "Click a token in a text of your own to see what fires at it."
 
 
 class Header:
@@ -76,14 +76,13 @@ class Header:
 
     def chips(self, view: str) -> str:
         """How to read, and a view's starting points."""
-        shown = self._views.of(view)
-        learn = " ".join([HOW_TO_READ, _OWN, _LEARNT] if shown.served.has_online else [HOW_TO_READ, _LEARNT])
         chips = [
             f'<button type="button" data-action="start" data-value="{at}">{plain_text(place.title)}</button>'
-            for at, place in enumerate(shown.start)
+            for at, place in enumerate(self._views.of(view).start)
         ]
         starts = f'<div class="td-starts"><span>Start with</span> {" ".join(chips)}</div>' if chips else ""
-        return f'<div class="td"><p class="td-learn">{learn}</p>{starts}</div>'
+        learn = [HOW_TO_READ] * self._views.has_offline + [_CLICK] * self._views.has_online
+        return f'<div class="td">{_LEARN.format(" ".join(learn))}{starts}</div>'
 
 
 @dataclass

@@ -96,8 +96,8 @@ class OnlineHtml:
         out = []
         for place, (analysis, title) in enumerate(zip(answer.views, titles, strict=False)):
             said = list(analysis.lost)
-            if analysis.left_out:
-                said.append(f"token {', '.join(map(str, analysis.left_out[:5]))} {LEFT_OUT}")
+            if analysis.unseen:
+                said.append(f"token {', '.join(map(str, analysis.unseen[:5]))} {LEFT_OUT}")
             if answer.difference is not None:
                 title = f"feature {seen.highlighted[0]}, live and stored"
                 most = format_number(answer.difference)

@@ -108,9 +108,14 @@ class OnlineView:
             return self._served(question).online.extend(prompt, ids[: self._max_new_tokens])
 
     def redraw(self, question: Question, seen: Seen | None) -> Shown:
-        """Draw what was read again, with other settings; nothing where nothing is other."""
+        """Draw what was read again, with other settings; nothing where nothing is other.
+
+        Where nothing was read yet, as after an error, the text is: with features that are named, or that can be ranked.
+        """
         if seen is None:
-            return {}
+            live = self._served(question).live
+            ready = live is not None and question.text.strip() and (live.can_rank or question.highlight.strip())
+            return self.ask(question, None) if ready else {}
         asked, drawn = self._set(question, seen), bool(seen.question.answer) or not seen.n_prompt
         return {"said": seen.said()} if drawn and asked == seen.question else self._again(asked, seen)
 

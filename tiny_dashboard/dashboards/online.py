@@ -40,6 +40,7 @@ class Analysis:
         window_size: tokens around what fires that are not folded.
         left_out: positions without a value, since their activations are out of all proportion (attention sinks).
         lost: what the chat template left out or rewrote, a phrase for each such turn.
+        unseen: those of `left_out` at which a highlighted feature fires.
     """
 
     text: str
@@ -52,6 +53,7 @@ class Analysis:
     window_size: int | None
     left_out: list[int]
     lost: Sequence[str] = ()
+    unseen: Sequence[int] = ()
 
     @property
     def fragment(self) -> Html:
@@ -294,6 +296,7 @@ class OnlineDashboard(ABC):
         limit = scale_limit("" if max_act is None else max_act, ("", "auto"))
         values = self.compute(encoded, features)
         left_out = self.left_out(encoded)
+        unseen = [at for at in left_out if np.any(values[at, : len(highlight)] > 0)]
         masked = np.array(encoded.special) & mask_special
         masked[left_out] = True
         values[masked] = np.nan
@@ -317,7 +320,7 @@ class OnlineDashboard(ABC):
         passage = replace(self.passage(encoded, tracks), remarks=dict.fromkeys(left_out, LEFT_OUT))
         texts = list(passage.tokens)
         known = (encoded.text, texts, encoded.ids, features, values, response, passage)
-        return Analysis(*known, self.window_size, left_out, encoded.lost)
+        return Analysis(*known, self.window_size, left_out, encoded.lost, unseen)
 
     def passage(self, encoded: EncodedText, tracks: Sequence[Track] = ()) -> Passage:
         """A text as the highlighter takes it."""

@@ -1,9 +1,9 @@
 /* Keys for what is done often, and the sheet that names them; for the app and the static site alike.
 
-   tinyDashboardKeys(place, buttons): `buttons` are {key: [id of the button, what it does]}. The list's own keys, `/`,
-   `t` and `?`, are added where there is a list. */
-function tinyDashboardKeys(place, buttons) {
+   tinyDashboardKeys(place) attaches them. The list's own keys, `/`, `t` and `?`, are added where there is a list. */
+function tinyDashboardKeys(place) {
   if (window.tinyDashboardSheet) return;
+  const { buttons } = tinyDashboardKeys;
   const list = () => [...document.querySelectorAll("#td-table, #td-table *")].find((node) => node.tinyList)?.tinyList;
   const beside = () => document.querySelector(".td-beside"), seen = (node) => node?.checkVisibility();
   const drawer = (open) => {
@@ -61,3 +61,9 @@ function tinyDashboardKeys(place, buttons) {
     event.preventDefault();
   });
 }
+// The button that each key presses, where it is there, and what that does.
+tinyDashboardKeys.buttons = {
+  n: ["td-next", "next feature"], p: ["td-previous", "feature before"], r: ["td-random", "any feature"],
+  l: ["td-label-button", "label this feature"], s: ["td-star", "a star for the feature, or none"],
+  o: ["td-go-online-button", "to the online tab"], v: ["td-view-next", "next view"], b: ["td-view-before", "view before"],
+};

@@ -204,7 +204,7 @@ function tinyDashboardList(host, ask, open) {
       if (!total) count.textContent = "nothing found";
       head();
       drawPresets();
-      if (keep !== "scroll") scroll.scrollTop = keep && place > 5 ? (place - 3) * height : 0;
+      if (keep !== "scroll") scroll.scrollTop = (keep || !state.query) && place > 5 ? (place - 3) * height : 0;
       await draw();
       loadCloud(mine);
     } catch (error) {

@@ -161,7 +161,6 @@
 
   const press = { "td-previous": () => step(-1), "td-next": () => step(1) };
   press["td-random"] = () => show(index.feature[Math.floor(Math.random() * index.feature.length)]);
-  const buttons = { n: ["td-next", "next feature"], p: ["td-previous", "feature before"], r: ["td-random", "any feature"], s: ["td-star", "a star for the feature, or none"], v: ["td-view-next", "next view"], b: ["td-view-before", "view before"] };
   const start = (read) => {
     index = read;
     if (!index.feature.length) return at("td-view").replaceChildren(note("the examples are there, and hold no feature"));
@@ -175,7 +174,7 @@
       views.onchange = () => { location.href = `${views.value}?feature=${encodeURIComponent(at("td-feature").value)}`; };
       for (const [id, by] of [["td-view-before", -1], ["td-view-next", 1]]) at(id).onclick = () => { views.selectedIndex = (views.selectedIndex + by + views.length) % views.length; views.onchange(); };
     }
-    tinyDashboardKeys(document, buttons);
+    tinyDashboardKeys(document);
     const linked = () => {
       const { searchParams } = new URL(location);
       show(searchParams.get("feature") ?? index.start, false, searchParams.get("with") ?? "");
