@@ -76,6 +76,9 @@ def test_a_dict_is_enough():
     html = dashboard.generate_html(3)
     assert isinstance(html, Html) and html._repr_html_() == html.replace("<title>Feature 3</title>", "")
     assert dashboard[3] == html and "[feature]" in dashboard._repr_html_() and not isinstance(dashboard, Iterable)
+    assert repr(dashboard) == f"<OfflineFeatureCentricDashboard · {dashboard.about}; .display() opens it>"
+    nothing = OfflineFeatureCentricDashboard({9: []}, None)
+    assert "feature 9 is there, and no examples of it are stored" in nothing[9]
     assert texts_of(html) == [" the cat", " a\n dog"]
     assert tree_of(html).one("h2").text == "Feature 3" and tree_of(html).one("title").raw == "Feature 3"
     assert dashboard.features == [3, 7, 40] and dashboard.stats(3) is None and dashboard.info.format == "dict"

@@ -43,10 +43,19 @@ class Displayed:
 
             display(HTML(_FOLLOW_THEME.replace("URL", self.app.local_url)))
 
+    def __repr__(self) -> str:
+        try:
+            about = self._about()
+        except (OSError, ValueError) as error:  # a debugger shows what it can
+            about = str(error)
+        return f"<{' · '.join(filter(None, [type(self).__name__, about]))}; .display() opens it>"
+
+    def _about(self) -> str:
+        size = None if isinstance(self, OfflineDashboard) else getattr(self, "n_features", None)
+        return getattr(self, "about", f"{size:,} features" if size else "")
+
     def _repr_html_(self) -> str:
-        offline = isinstance(self, OfflineDashboard)
-        size = None if offline else getattr(self, "n_features", None)
-        about = getattr(self, "about", f"{size:,} features" if size else "")
+        offline, about = isinstance(self, OfflineDashboard), self._about()
         call = "[feature]" if offline else ".analyze(text, feature)"
         shows = "shows one" if offline else "shows a text"
         name = f"<strong>{type(self).__name__}</strong>"

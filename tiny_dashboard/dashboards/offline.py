@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from functools import cached_property, lru_cache
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, Self
 
-from tiny_dashboard.core.card import PANELS, CardInfo, Near, Panel, card_html
+from tiny_dashboard.core.card import PANELS, CardInfo, Near, Panel, card_html, no_examples
 from tiny_dashboard.core.code import call, public_name
 from tiny_dashboard.core.concordance import examples_html, likes_together, share_scale
 from tiny_dashboard.core.examples import (
@@ -127,7 +125,8 @@ class OfflineDashboard:
         info = self.info
         where = f"layer {info.layer}, {info.hook_point or 'resid_post'}" if info.layer is not None else ""
         models = " ↔ ".join(name.rstrip("/").rsplit("/", 1)[-1] for name in info.models)
-        facts = [models, where, f"{len(self.features):,} features with examples"]
+        n = len(self.features)
+        facts = [models, where, f"{n:,} feature{'' if n == 1 else 's'} with examples"]
         return " · ".join(filter(None, [*facts, *self.labels.complaints(self.features)]))
 
     @cached_property
@@ -173,13 +172,6 @@ class OfflineDashboard:
     def table(self) -> FeatureTable:
         """What is known of all features."""
         return self._searched(self._labelled(self.version, self.labels.version), self.texts.texts)
-
-    def text_of(self, feature: int) -> str:
-        """What all examples of a feature say; "" where they cannot be read."""
-        with suppress(ValueError, LookupError, OSError):
-            passages = [passage_of(e, self._reader, frozenset(), name="") for e in self.examples(feature, sys.maxsize)]
-            return "\uffff".join("".join(passage.tokens).replace("\n", " ") for passage in passages)
-        return ""
 
     def _read_table(self, version: int) -> FeatureTable:
         source = self.max_activation_examples
@@ -365,9 +357,12 @@ class OfflineDashboard:
         return write_text(output_path, self.generate_html(feature_to_export, use_absolute_max=True))
 
     def _section(self, feature: int, window_size: int | None = None, view: str = "lines", **how: Any) -> str:
-        rows = self.read(feature, **how)
-        card = self.card(self.stats(feature), examples=[example for example, _ in rows])
-        return f"<h2>Feature {feature}</h2>{card}{self.draw([passage for _, passage in rows], window_size, view=view)}"
+        rows, stats = self.read(feature, **how), self.stats(feature)
+        card = self.card(stats, examples=[example for example, _ in rows])
+        examples = self.draw([passage for _, passage in rows], window_size, view=view)
+        if not rows:
+            examples = Html(f'<p class="td td-note">{plain_text(no_examples(feature, stats))}</p>')
+        return f"<h2>Feature {feature}</h2>{card}{examples}"
 
     @cached_property
     def _reader(self) -> TokenReader:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from threading import Lock, Thread
 from typing import Any
 
@@ -58,6 +60,13 @@ class ExampleTexts:
                 return None, "the texts of examples on the Hub are not searched"
             if len(features) > MOST_FEATURES:
                 return None, "the texts of so many examples are searched in a dataset of `tiny-dashboard convert` alone"
-            rows = [self._dashboard.text_of(feature)[:most] for feature in features]
+            rows = [self._text_of(feature)[:most] for feature in features]
         cut = any(len(row) >= most for row in rows)
         return rows, f"of the examples' texts {most:,} characters of each feature are searched" if cut else ""
+
+    def _text_of(self, feature: int) -> str:
+        """What all examples of a feature say; "" where they cannot be read."""
+        with suppress(ValueError, LookupError, OSError):
+            rows = self._dashboard.read(feature, max_examples=sys.maxsize)
+            return "\uffff".join("".join(passage.tokens).replace("\n", " ") for _, passage in rows)
+        return ""
