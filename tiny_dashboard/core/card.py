@@ -164,7 +164,7 @@ def _nearest(stats: FeatureStats, info: CardInfo) -> str:
         f"<span>{plain_text(near.label) or chips(near.tokens)}</span> <small>{near.cosine:.2f}</small></button>"
         for near in known[:_TOKENS_SHOWN]
     )
-    return f'<small>Nearest, by decoder cosine</small> <div class="td-near">{rows}</div>'
+    return f'<small title="of decoder directions">Nearest, by cosine</small> <div class="td-near">{rows}</div>'
 
 
 def _activity(stats: FeatureStats, info: CardInfo) -> str:

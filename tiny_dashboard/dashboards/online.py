@@ -40,7 +40,7 @@ class Analysis:
         window_size: tokens around what fires that are not folded.
         left_out: positions without a value, since their activations are out of all proportion (attention sinks).
         lost: what the chat template left out or rewrote, a phrase for each such turn.
-        unseen: those of `left_out` at which a highlighted feature fires.
+        unseen: those of `left_out` at which a highlighted feature fires; not the first token where it fires elsewhere.
     """
 
     text: str
@@ -296,9 +296,11 @@ class OnlineDashboard(ABC):
         limit = scale_limit("" if max_act is None else max_act, ("", "auto"))
         values = self.compute(encoded, features)
         left_out = self.left_out(encoded)
-        unseen = [at for at in left_out if np.any(values[at, : len(highlight)] > 0)]
+        fires = np.any(values[:, : len(highlight)] > 0, axis=1)
         masked = np.array(encoded.special) & mask_special
         masked[left_out] = True
+        # The first token of most texts is a sink, which its tooltip says.
+        unseen = [at for at in left_out if fires[at] and (at or not fires[~masked].any())]
         values[masked] = np.nan
         if not colors and self.second_highlight_color is not None:
             colors = [COLORS[0], self.second_highlight_color]
