@@ -40,7 +40,7 @@ class Visits:
     def _context(self, own: bool, options: dict):
         if not own:
             shared = self._browser.contexts[0]
-            if self.origin and not shared.pages:
+            if self.origin and not shared.pages and not self.origin.endswith(":"):  # any port: no place to go to
                 shared.new_page().goto(self.origin + "/theme.css")
             return shared
         self.contexts.append(self._browser.new_context(**PERSON | options))
