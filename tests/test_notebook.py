@@ -109,7 +109,7 @@ def test_display_shows_the_live_dashboard(outputs):
 
 def test_a_dashboard_says_what_it_is(outputs):
     (shown,) = [o.data["text/html"] for o in outputs[4]]
-    assert "OfflineFeatureCentricDashboard" in shown and "1 features with examples" in shown
+    assert "OfflineFeatureCentricDashboard" in shown and "1 feature with examples" in shown
 
 
 @pytest.mark.real

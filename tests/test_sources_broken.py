@@ -185,7 +185,7 @@ def look(path, tokenizer):
         dashboard.generate_html(feature)
     if hasattr(source, "table"):
         table = source.table()
-        table.find("density<1", sort="label")
+        table.find("word feature<9", sort="label")  # reads all columns
     return content(source)
 
 

@@ -16,13 +16,13 @@ class StandIn:
         delay: seconds before an answer.
         fail: `[(status, headers)]`, each answered once, first of all.
         prompts: the messages of each request that was answered.
-        most: requests that were under way at the same time, at most.
+        now, most: requests that are under way, and were at the same time at most.
         keys: what came as Authorization.
     """
 
     def __init__(self, answer="days of the week"):
         self.answer, self.delay, self.fail = answer, 0.0, []
-        self.prompts, self.keys, self.times, self.most, self._now = [], set(), [], 0, 0
+        self.prompts, self.keys, self.times, self.most, self.now = [], set(), [], 0, 0
         self._lock = threading.Lock()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._server.daemon_threads = True
@@ -43,8 +43,8 @@ class StandIn:
     def respond(self, messages):
         """(status, headers, body)"""
         with self._lock:
-            self._now += 1
-            self.most = max(self.most, self._now)
+            self.now += 1
+            self.most = max(self.most, self.now)
             self.times.append(time.monotonic())
             failure = self.fail.pop(0) if self.fail else None
         time.sleep(self.delay)
@@ -58,7 +58,7 @@ class StandIn:
             return 200, {}, {"id": "1", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice]}
         finally:
             with self._lock:
-                self._now -= 1
+                self.now -= 1
 
 
 def _handler(server):

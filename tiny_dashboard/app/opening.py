@@ -11,7 +11,8 @@ from tiny_dashboard.app.loading import Loading, Memory
 from tiny_dashboard.app.served import Served
 from tiny_dashboard.app.views import View, Views
 from tiny_dashboard.config import DashboardConfig
-from tiny_dashboard.dashboards.offline import MaxActs, OfflineDashboard
+from tiny_dashboard.dashboards.maxima import MaxActs
+from tiny_dashboard.dashboards.offline import OfflineDashboard
 from tiny_dashboard.dashboards.online import OnlineDashboard
 
 Offline = OfflineDashboard | Loading[OfflineDashboard]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property, lru_cache
 from operator import itemgetter
 from pathlib import Path
@@ -27,6 +27,7 @@ from tiny_dashboard.core.prompts import special_ids, stored_ids
 from tiny_dashboard.core.static import assets, page
 from tiny_dashboard.core.statistics import FeatureStats, FeatureTable
 from tiny_dashboard.core.text import TokenReader, scale_limit
+from tiny_dashboard.dashboards.maxima import MaxActs
 from tiny_dashboard.dashboards.passages import bands_of, passage_of, without
 from tiny_dashboard.dashboards.texts import ExampleTexts
 from tiny_dashboard.hub import load_tokenizer
@@ -384,26 +385,3 @@ def _listed(features: Any) -> tuple[list[int], bool]:
     if not listed:
         raise ValueError("no feature is named; give at least one")
     return listed, one
-
-
-class MaxActs(Mapping[int, float]):
-    """The largest known activation of each feature of an offline dashboard, which is asked for when one is needed."""
-
-    def __init__(self, dashboard: Callable[[], OfflineDashboard]) -> None:
-        self._dashboard = dashboard
-
-    def __getitem__(self, feature: int) -> float:
-        dashboard = self._dashboard()
-        stats = dashboard.stats(feature)
-        if stats is not None and stats.max_activation is not None and math.isfinite(stats.max_activation):
-            return stats.max_activation
-        return max((e.max_activation for e in dashboard.examples(feature) if e.max_activation < math.inf), default=0.0)
-
-    def __contains__(self, feature: object) -> bool:
-        return feature in self._dashboard().max_activation_examples
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self._dashboard().features)
-
-    def __len__(self) -> int:
-        return len(self._dashboard().features)
