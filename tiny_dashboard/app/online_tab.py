@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import wait
 from html import escape
@@ -181,7 +182,9 @@ class OnlineTab:
     def placed(self, shown: Mapping[str, Any]) -> Shown:
         """What is shown, by component; one of them always, since Gradio takes no empty answer."""
         placed = {self._places[name]: value for name, value in shown.items() if name in self._places}
-        return placed | {self.said: json.dumps(shown["said"]) if "said" in shown else gr.skip()}
+        # The page may hear of two answers in another order than they were given in.
+        said = json.dumps(shown["said"] | {"at": time.time()}) if "said" in shown else gr.skip()
+        return placed | {self.said: said}
 
     def question(self, values: Mapping[Any, Any]) -> Question:
         """What the controls say now."""

@@ -9,7 +9,7 @@ function tinyDashboardOnline(place, buttons) {
   const part = (name) => document.getElementById(`td-${name}`);
   const input = (name) => part(name)?.querySelector("textarea, input[type=number], input:not([type=range])");
   const key = /Mac|iP/.test(navigator.platform) ? "⌘⏎" : "Ctrl ⏎";
-  let said = {}, told = "";
+  let said = {};
 
   const say = (where, className, role, text) => {
     const node = document.createElement("div");
@@ -73,8 +73,9 @@ function tinyDashboardOnline(place, buttons) {
 
   window.tinyOnline = (text, done) => {
     if (done) run(false);
-    if (text && text !== told) {
-      said = JSON.parse(told = text);
+    const heard = text ? JSON.parse(text) : {};
+    if (heard.at > (said.at ?? 0)) { // the newest, in whatever order they come
+      said = heard;
       if (said.generate && !said.wrong) generate(said);
     }
     follow();
