@@ -18,6 +18,7 @@ from tests.helpers.app_page import (
     rows,
     show_feature,
     tokens,
+    unfold_steering,
     wait_for_query,
 )
 from tests.helpers.browser import Visits
@@ -228,7 +229,7 @@ def test_text_can_be_read_in_light_and_dark(visit, rich, scheme):
     analyze(page, "The quick brown fox")
     expect(page.locator(f"{ANALYSIS} .td-p")).to_be_visible()
     page.get_by_role("button", name="More").click()
-    page.get_by_role("button", name="Answer and steer").click()
+    unfold_steering(page)
     expect(page.get_by_label("number input for Strength")).to_be_visible()
     tokens(page).nth(2).hover()
     expect(page.locator(".td-tip")).to_be_visible()
@@ -253,7 +254,7 @@ def test_a_phone_needs_no_sideways_scrolling(visit, tab, rich):
         page.get_by_role("button", name="paragraphs").click()
     else:
         page.get_by_role("button", name="More").click()
-        page.get_by_role("button", name="Answer and steer").click()
+        unfold_steering(page)
     assert page.evaluate(wide) <= 0
     hidden = page.evaluate(
         "[...document.querySelectorAll('button, input, textarea, select')].filter(e => e.checkVisibility())"
@@ -269,7 +270,7 @@ def test_what_belongs_together_stands_in_line(visit, width):
     page = visit("?tab=online&text=fox", viewport={"width": width, "height": 800})
     expect(page.locator(f"{ANALYSIS} .td-p")).to_be_visible()
     page.get_by_role("button", name="More").click()
-    page.get_by_role("button", name="Answer and steer").click()
+    unfold_steering(page)
     box = lambda place: place.bounding_box()  # noqa: E731
     middle = lambda place: box(place)["y"] + box(place)["height"] / 2  # noqa: E731
     buttons = [page.get_by_role("button", name=name) for name in ("Analyze", "Generate")]
@@ -491,7 +492,7 @@ def test_an_online_tab_without_examples(browser, bundle):
             expect(page.locator(f"{ANALYSIS} .td-legend")).to_contain_text(f"feature {feature}")
             wait_for_query(page, highlight=feature)
         # Nor is a maximum known, that a strength could be a multiple of.
-        page.get_by_role("button", name="Answer and steer").click()
+        unfold_steering(page)
         page.get_by_label("number input for New tokens").fill("3")
         page.get_by_label("Steer with features, added as it answers").fill("3")
         page.get_by_label("Steer with features, added as it answers").press("Tab")

@@ -16,6 +16,7 @@ from tests.helpers.app_page import (
     feature_box,
     rows,
     tokens,
+    unfold_steering,
     wait_for_query,
 )
 from tests.helpers.bundle import BARE_FEATURE, N_FEATURES, PWN
@@ -251,7 +252,7 @@ def test_an_answer_streams_and_can_be_stopped(visit, slow_model):
 
 
 def answer_with(page, text, **fields):
-    page.get_by_role("button", name="Answer and steer").click()
+    unfold_steering(page)
     fields = {"number input for New tokens": "6"} | fields
     for label, value in fields.items():
         page.get_by_label(label).fill(value)

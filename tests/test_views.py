@@ -11,7 +11,7 @@ import torch
 from gradio_client import Client
 from playwright.sync_api import expect
 
-from tests.helpers.app_page import ANALYSIS, TOP, feature_box, rows, tokens, wait_for_query
+from tests.helpers.app_page import ANALYSIS, TOP, feature_box, rows, tokens, unfold_steering, wait_for_query
 from tests.helpers.browser import Visits
 from tests.helpers.bundle import BARE_FEATURE, LAYER, write_crosscoder
 from tiny_dashboard import DashboardConfig, build_app, launch
@@ -275,7 +275,7 @@ def test_starting_points(browser, url, slow_model):
     expect(answer.first).to_be_visible()
     stop.click()
     expect(stop).to_be_hidden()
-    page.get_by_role("button", name="Answer and steer").click()
+    unfold_steering(page)
     page.get_by_label("number input for New tokens").fill("2")
     steered.click()
     wait_for_query(page, steer="1", strength="2", text=TEXT)

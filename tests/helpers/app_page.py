@@ -32,6 +32,12 @@ def analyze(page, text):
     page.get_by_role("button", name="Analyze").click()
 
 
+def unfold_steering(page):
+    page.get_by_role("button", name="Answer and steer").click()
+    page.get_by_label("number input for New tokens").wait_for()
+    page.wait_for_timeout(200)  # Gradio gives a number its first value once more, some frames after it is there
+
+
 def tokens(page, place=ANALYSIS):
     return page.locator(f"{place} .td-p i")
 
