@@ -105,7 +105,7 @@ def test_a_feature_that_is_not_there_is_said_and_left_again(visit):
         expect(rows(page).first).to_be_visible()
 
 
-def test_the_list_beside_the_detail(visit):
+def test_the_list_beside_the_detail(visit, bundle):
     page = visit("?feature=9", wait=f"{EXAMPLES} .td-x")
     table, search = page.locator("#td-table"), page.locator("#td-search")
     count, lines = table.locator(".td-bar span"), table.locator("tbody tr:not(.td-space)")
@@ -143,6 +143,8 @@ def test_the_list_beside_the_detail(visit):
     head.press("Enter")
     expect(table.get_by_role("columnheader", name="max")).to_have_attribute("aria-sort", "descending")
     expect(head).to_be_focused()
+    first = str(max(range(N_FEATURES), key=bundle.most.__getitem__))
+    expect(lines.first.locator("td").first).to_have_text(first)  # the largest are seen at once
     values = [float(t) for t in table.locator("tbody td:nth-child(4)").all_text_contents() if t]
     assert len(values) > 10 and values == sorted(values, reverse=True)
     page.locator("h1").click()

@@ -129,7 +129,7 @@ class OfflineTab:
         typed = [c["number"], c["window"], c["scale"], c["mask"]]
         events = [self.feature.submit, c["other"].submit, *(control.input for control in typed)]
         events.append(c["color"].change)  # typed colours are no input for Gradio
-        moves = [event(again, **show) for event in events]
+        moves = [gr.on(events, again, **show)]  # one for all: an older answer would take a newer one's place
         moves += [
             self.previous.click(self._of(lambda look: self.see.step(look, -1)), **show),
             self.following.click(self._of(lambda look: self.see.step(look, 1)), **show),

@@ -204,7 +204,7 @@ function tinyDashboardList(host, ask, open) {
       if (!total) count.textContent = "nothing found";
       head();
       drawPresets();
-      if (keep !== "scroll") scroll.scrollTop = (keep || !state.query) && place > 5 ? (place - 3) * height : 0;
+      if (keep !== "scroll") scroll.scrollTop = keep && place > 5 ? (place - 3) * height : 0;
       await draw();
       loadCloud(mine);
     } catch (error) {
@@ -226,7 +226,7 @@ function tinyDashboardList(host, ask, open) {
     search.value = query;
     if (query.trim() === state.query) return drawCloud();
     state = { ...state, query: query.trim() };
-    return load();
+    return load(!state.query); // without a filter the list is where one is
   };
   let asking = false; // a key asks at once, or else when what was asked before it is answered
   search.addEventListener("input", async () => {
