@@ -468,6 +468,8 @@ def test_the_reader_keeps_paragraphs_from_feature_to_feature(visit, rich):
     page = visit(f"?feature={rich}&with=9", wait="#td-other-examples .td-x")
     page.get_by_role("button", name="paragraphs").first.click()
     expect(page.locator("#td-other-examples .td")).to_have_attribute("data-view", "paragraphs")
+    # They come over several frames, all of them.
+    page.wait_for_function("[...document.querySelectorAll('.td-x')].every((row) => !row.style.contentVisibility)")
     page.locator("#td-next").click()
     expect(page.locator("#td-card h2")).to_have_text(f"label {rich + 1}")
     expect(page.locator(f"{EXAMPLES} .td")).to_have_attribute("data-view", "paragraphs")

@@ -148,6 +148,16 @@ function tinyDashboard(host, emit) {
     root.dataset.view = window.tinyView;
     root.querySelector(".td-view").textContent = window.tinyView === "lines" ? "paragraphs" : "lines";
     root.querySelectorAll(".td-open").forEach((open) => unfold(open, false));
+    // Paragraphs are laid out over several frames, from the top, so that the page never stalls.
+    const rows = root.dataset.view === "lines" ? [] : [...root.querySelectorAll(".td-x")], set = (these, shown) => these.forEach((row) => { row.style.contentVisibility = shown; });
+    const draw = (drawn) => {
+      const next = rows.splice(0, 8);
+      set(drawn, "");
+      set(next, "visible"); // once, wherever it stands: its height is remembered then
+      if (next.length) requestAnimationFrame(() => draw(next));
+    };
+    set(rows, "hidden");
+    requestAnimationFrame(() => draw([]));
   };
   const unfold = (row, open = !row.classList.contains("td-open")) => row.classList.toggle("td-open", open);
   const tokenAt = (event) => event.target.closest?.(".td-p i");
@@ -221,19 +231,16 @@ function tinyDashboard(host, emit) {
         token.classList.toggle("td-chosen", String(at) === chosen);
       });
     }
+    const actions = make("span", "td-actions");
+    if (emit && host.closest?.(".td-live")) actions.append(make("button", "td-try", "try online"));
+    actions.append(...copiers(true));
     for (const root of host.querySelectorAll(".td")) {
       const bar = root.querySelector(".td-bar");
       if (bar && root.querySelector(".td-list") && !bar.querySelector(".td-view")) {
         bar.querySelector("span").after(make("button", "td-view", root.dataset.view === "lines" ? "paragraphs" : "lines"));
         if (window.tinyView && window.tinyView !== root.dataset.view) asView(root);
       }
-      for (const place of root.querySelectorAll(".td-x")) {
-        if (place.querySelector(".td-copy")) continue;
-        const actions = make("span", "td-actions");
-        if (emit && host.closest?.(".td-live")) actions.append(make("button", "td-try", "try online"));
-        actions.append(...copiers(place));
-        place.append(actions);
-      }
+      for (const place of root.querySelectorAll(".td-x:not(:has(> .td-actions))")) place.append(actions.cloneNode(true));
       const row = linked && root.querySelectorAll(".td-x")[linked];
       if (row) {
         linked = "";
@@ -247,7 +254,7 @@ function tinyDashboard(host, emit) {
         if (dead.dataset.action === "open") told.append(...dead.childNodes);
         dead.replaceWith(told);
       }
-      for (const button of root.querySelectorAll("button")) button.type = "button";
+      for (const button of root.querySelectorAll("button:not([type])")) button.type = "button";
     }
   };
   enhance();
