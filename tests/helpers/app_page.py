@@ -15,7 +15,7 @@ def rows(page):
 
 
 def feature_box(page):
-    return page.locator("#td-feature textarea")
+    return page.locator("#td-feature input")
 
 
 def show_feature(page, feature):

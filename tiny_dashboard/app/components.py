@@ -87,7 +87,7 @@ def list_view(find: Callable[..., Any], cloud: Callable[..., Any], **how: Any) -
         + """
 const mount = element.querySelector('.td-mount');
 mount.tinyList = tinyDashboardList(mount, server, (value) => trigger('action', { action: 'open', value }));
-mount.tinyList.current(document.querySelector('#td-feature textarea')?.value);""",
+mount.tinyList.current(document.querySelector('#td-feature input')?.value);""",
         server_functions=asked,
         apply_default_css=False,
         **how,

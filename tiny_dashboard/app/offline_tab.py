@@ -67,15 +67,16 @@ class OfflineTab:
 
     def _toolbar(self, editor: LabelEditor | None) -> None:
         small: dict[str, Any] = {"show_label": False, "container": False, "scale": 0}
+        line = small | {"max_lines": 1}  # a box that grows is measured, and so all that changed with it is laid out
         with gr.Row(elem_classes="td-toolbar"):
             self.previous = gr.Button("‹", elem_id="td-previous", min_width=40, scale=0)
             first = "" if self.usual.feature is None else str(self.usual.feature)
-            self.controls["feature"] = gr.Textbox(first, label="Feature", elem_id="td-feature", min_width=90, **small)
+            self.controls["feature"] = gr.Textbox(first, label="Feature", elem_id="td-feature", min_width=90, **line)
             self.following = gr.Button("›", elem_id="td-next", min_width=40, scale=0)
             self.anywhere = gr.Button("random", elem_id="td-random", min_width=80, scale=0)
             gr.Button("☆", elem_id="td-star", min_width=40, scale=0)
             self.controls["other"] = gr.Textbox(
-                label="Compare with feature", placeholder="compare with", elem_id="td-with", min_width=150, **small
+                label="Compare with feature", placeholder="compare with", elem_id="td-with", min_width=150, **line
             )
             gr.Button("list", elem_id="td-list-button", min_width=60, scale=0)
             if editor is not None:
@@ -120,6 +121,8 @@ class OfflineTab:
             "inputs": self.asked,
             "outputs": self.shown,
             "queue": False,  # one answer, and not a place in a line: a step shall be felt at once
+            "preprocess": False,  # `OfflineView` checks what comes itself, and answers texts:
+            "postprocess": False,  # for each component Gradio would go to a thread and back
             "api_visibility": "private",
             "show_progress": "hidden",
         }
