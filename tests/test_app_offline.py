@@ -147,6 +147,17 @@ def test_the_list_beside_the_detail(visit, bundle):
     expect(lines.first.locator("td").first).to_have_text(first)  # the largest are seen at once
     values = [float(t) for t in table.locator("tbody td:nth-child(4)").all_text_contents() if t]
     assert len(values) > 10 and values == sorted(values, reverse=True)
+    search.fill("label 1")
+    wait_for_query(page, sort="-max_activation", find="label 1")
+    other = visit(page.url)
+    expect(other.locator("#td-search")).to_have_value("label 1")
+    expect(other.get_by_role("columnheader", name="max")).to_have_attribute("aria-sort", "descending")
+    expect(other.locator("#td-table .td-bar span")).to_have_text("11 found")
+    other.goto(f"{visit.origin}?sort=-nonsense&find=label+1")  # there is no such column
+    expect(other.locator("#td-table .td-bar span")).to_have_text("11 found")
+    wait_for_query(other, sort=None, find="label 1")
+    search.fill("")
+    wait_for_query(page, find=None)
     page.locator("h1").click()
     page.keyboard.press("?")
     expect(page.get_by_role("dialog", name="Keys")).to_be_visible()

@@ -19,7 +19,7 @@ from tiny_dashboard.dashboards.question import Question
 
 LINKED = [field.name for field in fields(Question)]  # names in a link of the online tab
 # And of the offline tab, besides the view.
-OFFLINE_LINKED = ("feature", "with", "examples", "window", "scale", "mask", "color", "as")
+OFFLINE_LINKED = ("feature", "with", "examples", "window", "scale", "mask", "color", "as", "find", "sort")
 
 # The value is data, never a template: the script builds the page from it, once here and again after each change.
 _BUILD = """
@@ -28,7 +28,7 @@ const tell = {
   token: (d) => trigger('token', d),
   example: (d) => trigger('example', d),
   action: (d) => trigger('action', d),
-  view: () => window.tinyAddressView?.(),
+  view: () => window.tinyAddressPut?.({ as: window.tinyView === 'lines' ? '' : window.tinyView }),
 };
 const refresh = tinyDashboard(mount, (kind, detail) => tell[kind](detail));
 // Long lists come in over several frames, so that the page never stalls; a newer value ends an older one's turn.
@@ -86,7 +86,8 @@ def list_view(find: Callable[..., Any], cloud: Callable[..., Any], **how: Any) -
         js_on_load=instrument()
         + """
 const mount = element.querySelector('.td-mount');
-mount.tinyList = tinyDashboardList(mount, server, (value) => trigger('action', { action: 'open', value }));
+const open = (value) => trigger('action', { action: 'open', value });
+mount.tinyList = tinyDashboardList(mount, server, open, (given) => window.tinyAddressPut?.(given));
 mount.tinyList.current(document.querySelector('#td-feature input')?.value);""",
         server_functions=asked,
         apply_default_css=False,

@@ -4,7 +4,7 @@
      tinyAddress(tab, usual, others, values)  writes what a tab shows, where that tab is looked at: `usual` are the names of
                                               `values` with what is not written; `others`, the other tab's names, go. Further
                                               values are fragments: an error that names its field leaves the last link
-     tinyAddressView()                        writes whether examples are shown as paragraphs
+     tinyAddressPut(given)                    writes further settings of the offline tab, where that is looked at
      tinyPressed()                            whether a person has pressed another tab since it was asked last
      tinyArrived()                            is told when a place in the history is shown again.
    Another feature, text, view or tab is a step in the history; a setting changes the step, and so does the text that an
@@ -33,11 +33,8 @@ function tinyDashboardAddress(place) {
     document.querySelectorAll(":is(.td-line, .td-toolbar) [aria-invalid]").forEach((node) => node.removeAttribute("aria-invalid"));
     document.querySelector(`#td-${field} :is(input, textarea)`)?.setAttribute("aria-invalid", "true");
   };
-  window.tinyAddressView = () => {
-    const url = new URL(location);
-    window.tinyView === "paragraphs" ? url.searchParams.set("as", "paragraphs") : url.searchParams.delete("as");
-    go(url, false);
-  };
+  const list = () => document.querySelector("#td-table .td-mount")?.tinyList;
+  window.tinyAddressPut = (given) => { if (looked() === "offline" && !going) write("offline", given, []); };
   window.tinyAddress = (tab, usual, others, values) => {
     const given = {};
     Object.entries(usual).forEach(([name, usually], i) => {
@@ -46,9 +43,9 @@ function tinyDashboardAddress(place) {
     });
     const wrong = values.slice(Object.keys(usual).length).map((html) => /^<div [^>]* data-field="(\w+)">/.exec(html)).find(Boolean);
     if (tab === "offline") {
-      document.querySelector("#td-table .td-mount")?.tinyList?.current(given.feature, given.view);
+      list()?.current(given.feature, given.view);
       blame(wrong?.[1]);
-      given.as = window.tinyView === "paragraphs" ? "paragraphs" : "";
+      Object.assign(given, list()?.linked(), { as: window.tinyView === "paragraphs" ? "paragraphs" : "" });
     }
     if (tab !== looked()) return;
     if (!going && !wrong) write(tab, given, others);
@@ -59,7 +56,11 @@ function tinyDashboardAddress(place) {
   window.tinyPressed = () => { const was = pressed; pressed = false; return was; };
   window.tinyArrived = () => { going = Math.max(0, going - 1); };
   addEventListener("popstate", () => {
-    if (looked() === "offline") window.tinyView = new URLSearchParams(location.search).get("as") ?? "lines";
+    const search = new URLSearchParams(location.search);
+    if (search.get("tab") !== "online") { // such a link does not say what the other tab shows
+      window.tinyView = search.get("as") ?? "lines";
+      list()?.follow();
+    }
     const buttons = ["td-restore", "td-restore-online"].map((id) => document.getElementById(id)).filter(Boolean);
     going = buttons.length;
     buttons.forEach((button) => button.click());

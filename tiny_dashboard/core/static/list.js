@@ -1,10 +1,11 @@
 /* The list of features beside the detail, its plot, and the keys: for the app and the static site alike.
 
-   tinyDashboardList(host, ask, open) fills `host`. `ask.find(request)` and `ask.cloud(request)` answer, as promises,
+   tinyDashboardList(host, ask, open, tell) fills `host`; it begins as the address's `find` and `sort` say, and tells the
+   address of others. `ask.find(request)` and `ask.cloud(request)` answer, as promises,
    what `FeatureTable.find` and `.cloud` answer (or {error}); a request is {view, query, sort, descending, page,
    size, feature}, and find adds {columns, place: of `feature` among the rows, or -1; said: a sentence of what is not
    searched; again: whether it may be asked again soon, for more}. `open(feature)` shows one. */
-function tinyDashboardList(host, ask, open) {
+function tinyDashboardList(host, ask, open, tell) {
   const SIZE = 50, SHORT = { relative_norm_difference: "norm", decoder_cosine: "cosine", max_activation: "max" };
   const make = (tag, attributes = {}, ...children) => {
     const node = document.createElement(tag);
@@ -31,7 +32,12 @@ function tinyDashboardList(host, ask, open) {
   const scroll = make("div", { class: "td-scroll", tabindex: "0", role: "region", "aria-label": "Features" }, table);
   host.replaceChildren(make("div", { class: "td td-table" }, search, presets, said, plot, make("div", { class: "td-bar" }, count, unsearched), scroll));
 
-  let state = { view: new URLSearchParams(location.search).get("view") ?? "", query: "", sort: "feature", descending: false }, current = null, place = -1, total = 0, told = 0, columns = [];
+  const linked = () => { // "-name" is sorted from the largest on
+    const given = new URLSearchParams(location.search), [, sign, sort] = /^(-?)(.*)$/.exec(given.get("sort") ?? "");
+    return { query: (given.get("find") ?? "").trim(), sort: sort || "feature", descending: !!sign };
+  };
+  let state = { view: new URLSearchParams(location.search).get("view") ?? "", ...linked() }, current = null, place = -1, total = 0, told = 0, columns = [];
+  search.value = state.query;
   let pages = new Map(), turn = 0, height = 28, drawn = null, cloud = {};
 
   const fetchPage = async (page) => {
@@ -204,11 +210,16 @@ function tinyDashboardList(host, ask, open) {
       if (!total) count.textContent = "nothing found";
       head();
       drawPresets();
+      tell(list.linked());
       if (keep !== "scroll") scroll.scrollTop = keep && place > 5 ? (place - 3) * height : 0;
       await draw();
       loadCloud(mine);
     } catch (error) {
       if (mine !== turn) return;
+      if (state.sort !== "feature") { // a view that has no such column
+        state = { ...state, sort: "feature", descending: false };
+        return load(keep);
+      }
       if (keep === true) { total = 0; body.replaceChildren(); count.textContent = ""; plot.hidden = true; } // what is there is of another view
       said.textContent = error.message;
       said.hidden = false;
@@ -293,6 +304,15 @@ function tinyDashboardList(host, ask, open) {
     step, filter,
     focus: () => search.focus(),
     reload: () => load("scroll"), // what is told of the features is another
+    linked: () => ({ find: state.query, sort: (state.descending ? "-" : "") + (state.sort === "feature" && !state.descending ? "" : state.sort) }),
+    /* As the address says: a step in the history. */
+    follow: () => {
+      const next = { ...state, ...linked() };
+      if (JSON.stringify(next) === JSON.stringify(state)) return;
+      state = next;
+      search.value = state.query;
+      load(true);
+    },
     /* The feature that is shown now, however it came about; and the view that it is of. */
     current: async (feature, view = state.view) => {
       feature = Number(feature);

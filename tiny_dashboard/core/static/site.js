@@ -168,7 +168,7 @@
     for (const [id, call] of Object.entries(press)) at(id).onclick = call;
     at("td-feature").onchange = (event) => show(event.target.value);
     at("td-with").onchange = () => show(at("td-feature").value);
-    list = at("td-table").tinyList = tinyDashboardList(at("td-table"), { find, cloud }, show);
+    list = at("td-table").tinyList = tinyDashboardList(at("td-table"), { find, cloud }, show, (given) => address(given, false));
     const views = at("td-views"); // to the same feature of another
     if (views) {
       views.onchange = () => { location.href = `${views.value}?feature=${encodeURIComponent(at("td-feature").value)}`; };
@@ -179,7 +179,7 @@
       const { searchParams } = new URL(location);
       show(searchParams.get("feature") ?? index.start, false, searchParams.get("with") ?? "");
     };
-    addEventListener("popstate", linked);
+    addEventListener("popstate", () => { list.follow(); linked(); });
     linked();
   };
   load("index").then(start, (error) => at("td-view").replaceChildren(note(error.message, "error")));
