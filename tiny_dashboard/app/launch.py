@@ -94,7 +94,7 @@ def _blocks(
         _add_endpoints(views, editor, for_agents)
         gr.HTML(f"<style>{assets()['css']}</style>", padding=False, elem_classes="td-hidden")
         header = Header(views, title, later=later)
-        with gr.Tabs(selected="offline" if views.has_offline else "online") as tabs:
+        with gr.Tabs(selected="offline" if views.has_offline else "online", elem_classes="td-tabs") as tabs:
             if views.has_offline:
                 with gr.Tab("Offline · examples", id="offline"):
                     off = OfflineTab(views, header.picker, has_online=views.has_online, editor=editor, **sizes)

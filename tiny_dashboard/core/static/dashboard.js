@@ -14,6 +14,7 @@ function tinyDashboard(host, emit) {
     const node = document.createElement(tag);
     if (className) node.className = className;
     if (text !== undefined) node.textContent = text;
+    if (tag === "button") node.type = "button"; // once it is in the page the rules would be asked again
     return node;
   };
   const parsed = new WeakMap(); // root -> {text, data}: parsed again only when the JSON has changed
