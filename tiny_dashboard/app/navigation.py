@@ -229,18 +229,19 @@ class Navigation:
         """A chip opens a feature's examples, analyses its text, or has it answered with a steering."""
         off, on, picker = self.off, self.on, self.header.picker
 
-        def begin(values: Mapping[Any, Any], event: gr.EventData) -> Shown:
+        def begin(values: Mapping[Any, Any], event: gr.EventData) -> Iterator[Shown]:
             start = self.views.of(values[picker]).start
             place = start[bounded(event.value, "start", 0, len(start) - 1)]
             if place.text and on is not None:
                 highlight = "" if place.feature is None else str(place.feature)
                 question = Question(place.text, place.chat, highlight, view=self.views.key(values[picker]))
-                shown = on.placed(on.see.start(question, place.steer, place.strength))
-                return {self.tabs: gr.Tabs(selected="online")} | shown
-            if off is not None and place.feature is not None:
+                yield {self.tabs: gr.Tabs(selected="online")}  # which says how far the models are
+                yield on.placed(on.see.start(question, place.steer, place.strength))
+            elif off is not None and place.feature is not None:
                 opened = off.placed(off.see.follow(off.look(values), "open", place.feature))
-                return {self.tabs: gr.Tabs(selected="offline")} | opened
-            return {self.tabs: gr.skip()}
+                yield {self.tabs: gr.Tabs(selected="offline")} | opened
+            else:
+                yield {self.tabs: gr.skip()}
 
         outputs = [self.tabs, *(off.shown if off else []), *(on.outputs if on else [])]
         inputs = {picker} | (off.asked if off else set())
