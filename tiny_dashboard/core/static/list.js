@@ -216,7 +216,7 @@ function tinyDashboardList(host, ask, open, tell) {
       loadCloud(mine);
     } catch (error) {
       if (mine !== turn) return;
-      if (state.sort !== "feature") { // a view that has no such column
+      if (keep === true && state.sort !== "feature") { // a link, or a view that has no such column
         state = { ...state, sort: "feature", descending: false };
         return load(keep);
       }
