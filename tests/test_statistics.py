@@ -105,12 +105,14 @@ def test_what_digits_find():
 
 
 def test_words_find_features_by_their_examples_after_those_that_are_called_so(tmp_path, monkeypatch):
-    said = {3: ["the", " Zebra\n", "runs"], 5: [" a", " zebra", " «crosses»"], 8: [" horses", " run"]}
+    said = {3: ["the", " Zebra\n", "runs"], 5: [" a", " zebra", " «crosses»"], 8: [" horses", " run", " i<n"]}
     rows = {feature: [Example(1.0, tokens, [1.0] * len(tokens))] for feature, tokens in said.items()}
     folder = write_dataset(tmp_path / "ours", rows.items(), [FeatureStats(8, label="zebra")])
     told, plain = OfflineFeatureCentricDashboard.open(folder), OfflineFeatureCentricDashboard(rows, None)
     for dashboard, named in ((told, [8]), (plain, [])):
-        found = Endpoints(Views.one(dashboard, None)).features("ZEBRA")
+        ask = Endpoints(Views.one(dashboard, None)).features
+        assert [row["feature"] for row in ask("i<n")["features"]] == [8], "code is words, too"
+        found = ask("ZEBRA")
         assert [row["feature"] for row in found["features"]] == [*named, 3, 5] and found["told"] == len(named)
         assert [row["feature"] for row in dashboard.table.find("zebra runs")["features"]] == [3]
         assert dashboard.table.find("ze")["total"] == len(named), "so short a word stands in almost all"

@@ -54,8 +54,9 @@ class Texts:
 
 
 def words_of(query: str) -> str:
-    """What of a query is looked for in texts."""
-    return " ".join(_TERM.sub(lambda term: f" {term[1] or ''} ", query).split())
+    """What of a query may be looked for in texts: all but comparisons with numbers."""
+    kept = _TERM.sub(lambda t: f" {t[1]} " if t[1] is not None else " " if _are_numbers(t[4]) else t[0], query)
+    return " ".join(kept.split())
 
 
 def matches(table: Any, query: str) -> np.ndarray:
@@ -96,6 +97,10 @@ def matches(table: Any, query: str) -> np.ndarray:
     return hits.astype(np.int8) + told
 
 
+def _are_numbers(value: str) -> bool:
+    return not value or all(map(_NUMBER.fullmatch, value.split(",")))
+
+
 def _column(columns: Sequence[Column], name: str) -> Column | None:
     key = _plain(name)
     exact = [c for c in columns if key in (_plain(c.name), _plain(c.title))]
@@ -113,7 +118,7 @@ def _holds(table: Any, column: Column, sign: str, value: str) -> np.ndarray:
         if sign not in ("=", "!="):
             raise ValueError(f"{column.title} is a text; compare it with = or !=, or type its words alone")
         return np.array([text.lower() == value.lower() for text in known], dtype=bool) == (sign == "=")
-    if not all(_NUMBER.fullmatch(part) for part in value.split(",")):
+    if not _are_numbers(value):
         raise ValueError(f"{value!r} after {column.title} is no number; write {column.title}{sign}0.5, for example")
     numbers = [float(part.rstrip("%")) / (100 if part.endswith("%") else 1) for part in value.split(",")]
     if sign in ("=", "!="):
