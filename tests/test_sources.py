@@ -334,7 +334,15 @@ def test_a_dataset_is_written_whole_or_not_at_all(tmp_path):
 
 def test_damaged_parquet_fails_for_its_features_only(tmp_path, monkeypatch):
     monkeypatch.setattr("tiny_dashboard.sources.write.FEATURES_PER_FILE", 16)
-    write_dataset(tmp_path / "d", ((f, make_examples(f)) for f in range(32)))
+    stats = (FeatureStats(f, nearest=[(20, 0.5)]) for f in range(32))
+    write_dataset(tmp_path / "d", ((f, make_examples(f)) for f in range(32)), stats)
+    file = tmp_path / "d/features/00000.parquet"
+    pq.write_table(pq.read_table(file), file, row_group_size=16)
+    whole, known = file.read_bytes(), pq.read_metadata(file)
+    start, end = known.row_group(1).column(0).data_page_offset, len(whole) - known.serialized_size - 8
+    file.write_bytes(whole[:start] + b"\xff" * (end - start) + whole[end:])
+    dashboard = OfflineDashboard.open(tmp_path / "d")
+    assert dashboard.near(dashboard.stats(3).nearest) == [(20, 0.5, "", ())], "their names alone are not known"
     whole = (tmp_path / "d/examples/00000.parquet").read_bytes()
     for damage in (whole[: len(whole) // 2], whole[:100] + b"\xff" * 400 + whole[500:], b""):
         (tmp_path / "d/examples/00000.parquet").write_bytes(damage)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property, lru_cache
 from operator import itemgetter
 from pathlib import Path
@@ -184,9 +185,11 @@ class OfflineDashboard:
         """A feature's card, from what is known of it and the examples below it; `nearest` as for `CardInfo`."""
         return card_html(stats, CardInfo(self.info.models, nearest, list(bands_of(examples).values())), self.panels)
 
-    def near(self, found: Iterable[tuple[int, float]]) -> list[Near]:
-        """Features and the cosines of their decoder directions, with their names."""
-        return [Near(feature, cosine, *self.table.name(feature)) for feature, cosine in found]
+    def near(self, found: Sequence[tuple[int, float]]) -> list[Near]:
+        """Features and the cosines of their decoder directions, with their names where the table can be read."""
+        with suppress(OSError, ValueError):
+            return [Near(feature, cosine, *self.table.name(feature)) for feature, cosine in found]
+        return [Near(feature, cosine) for feature, cosine in found]
 
     @property
     def max_acts(self) -> Mapping[int, float]:
