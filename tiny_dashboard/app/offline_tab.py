@@ -97,7 +97,7 @@ class OfflineTab:
                     elem_id="td-scale",
                     **small,
                 ),
-                "color": gr.ColorPicker(COLORS[0], label="Colour", **small),
+                "color": gr.ColorPicker(COLORS[0], label="Colour", elem_id="td-color", **small),
                 "mask": gr.Checkbox(label="Leave out special tokens", **small),
             }
             self.save = SaveMenu("feature")

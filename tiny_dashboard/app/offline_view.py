@@ -74,6 +74,8 @@ class OfflineView:
                 bounded(look.number, "examples", 1, MAX_EXAMPLES)
             with in_field("scale"):
                 scale_limit(look.scale, ("example", "feature"))
+            with in_field("color"):
+                hex_color(look.color or COLORS[0])
         except Exception as error:
             return {"feature": typed, "said": note(explain(error), "error", field=getattr(error, "field", ""))}
         nothing = {"feature": typed, "card": "", "other_card": "", "other_examples": "", "said": ""}
@@ -224,10 +226,8 @@ class OfflineView:
             query.get("examples", usual.number),
             query.get("scale", usual.scale),
             query.get("mask") == "true",
-            usual.color,
+            query.get("color") or usual.color,
         )
-        with suppress(ValueError):
-            asked = replace(asked, color=hex_color(query.get("color") or usual.color))
         shown = self.show(asked)
         if "card" not in shown:  # a setting that cannot be
             asked = replace(usual, view=asked.view, feature=asked.feature, other=asked.other)
