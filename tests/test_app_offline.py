@@ -147,6 +147,8 @@ def test_the_list_beside_the_detail(visit, bundle):
     expect(lines.first.locator("td").first).to_have_text(first)  # the largest are seen at once
     values = [float(t) for t in table.locator("tbody td:nth-child(4)").all_text_contents() if t]
     assert len(values) > 10 and values == sorted(values, reverse=True)
+    search.fill("loudness>1")  # such an error leaves the order as it is
+    expect(table.locator("[role=alert]")).to_be_visible()
     search.fill("label 1")
     wait_for_query(page, sort="-max_activation", find="label 1")
     other = visit(page.url)
@@ -262,6 +264,12 @@ def test_the_colour_of_the_highlights(visit, rich):
     expect(page.locator(f"{EXAMPLES} i[style]").first).not_to_have_attribute("style", re.compile("#0000ff"))
     expect(rows(page).first).to_be_visible()
     expect(page.locator(f"{EXAMPLES} .td-error")).to_have_count(0)
+    before = page.url
+    box.fill("nonsense")
+    box.press("Enter")
+    expect(page.locator("#td-said")).to_contain_text("color 'nonsense' is neither '#rrggbb' nor")
+    expect(rows(page).first).to_be_visible()
+    assert page.url == before, "what is wrong is in no link"
 
 
 def test_the_concordance_unfolds(visit, rich):
@@ -406,6 +414,7 @@ def test_the_address_of_an_analysis(visit):
     expect(other.locator(f"{ANALYSIS} .td-legend")).to_contain_text(f"feature {highlight}, chat")
     expect(other.locator(f"{ANALYSIS} .td-ramp").first).to_have_attribute("style", re.compile("#00aa00"))
     expect(other.locator(f"{ANALYSIS} i.td-s[style]")).to_have_count(0)
+    assert other.evaluate("history.length") == 2, "a link is one step, and an empty page before it"
     other.get_by_role("button", name="More").click()
     other.reload()
     expect(other.locator(f"{ANALYSIS} .td-p")).to_contain_text("<|user|>hello")

@@ -4,7 +4,8 @@
      tinyAddress(tab, usual, others, values)  writes what a tab shows, where that tab is looked at: `usual` are the names of
                                               `values` with what is not written; `others`, the other tab's names, go. Further
                                               values are fragments: an error that names its field leaves the last link
-     tinyAddressPut(given)                    writes further settings of the offline tab, where that is looked at
+     tinyAddressPut(given)                    writes further settings of the offline tab, where that is looked at and
+                                              asked for: a link to the other tab stays until that is there
      tinyPressed()                            whether a person has pressed another tab since it was asked last
      tinyArrived()                            is told when a place in the history is shown again.
    Another feature, text, view or tab is a step in the history; a setting changes the step, and so does the text that an
@@ -34,7 +35,8 @@ function tinyDashboardAddress(place) {
     document.querySelector(`#td-${field} :is(input, textarea)`)?.setAttribute("aria-invalid", "true");
   };
   const list = () => document.querySelector("#td-table .td-mount")?.tinyList;
-  window.tinyAddressPut = (given) => { if (looked() === "offline" && !going) write("offline", given, []); };
+  const ofOnline = () => new URLSearchParams(location.search).get("tab") === "online"; // such a link does not say what the other tab shows
+  window.tinyAddressPut = (given) => { if (looked() === "offline" && !going && !ofOnline()) write("offline", given, []); };
   window.tinyAddress = (tab, usual, others, values) => {
     const given = {};
     Object.entries(usual).forEach(([name, usually], i) => {
@@ -56,9 +58,8 @@ function tinyDashboardAddress(place) {
   window.tinyPressed = () => { const was = pressed; pressed = false; return was; };
   window.tinyArrived = () => { going = Math.max(0, going - 1); };
   addEventListener("popstate", () => {
-    const search = new URLSearchParams(location.search);
-    if (search.get("tab") !== "online") { // such a link does not say what the other tab shows
-      window.tinyView = search.get("as") ?? "lines";
+    if (!ofOnline()) {
+      window.tinyView = new URLSearchParams(location.search).get("as") ?? "lines";
       list()?.follow();
     }
     const buttons = ["td-restore", "td-restore-online"].map((id) => document.getElementById(id)).filter(Boolean);
