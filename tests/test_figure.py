@@ -97,6 +97,8 @@ def test_code_makes_the_same_view_and_tells_no_folder(monkeypatch):
 
 def test_a_comparison_is_one_figure_under_two_titles_with_a_legend_each():
     demo = OfflineFeatureCentricDashboard.open(FOLDER / "examples")
+    with pytest.raises(ValueError, match="feature '378' is not a whole number"):
+        demo.figure("378")
     both, alone = demo.figure([378, 469], max_examples=3), [demo.figure([f], max_examples=3) for f in (378, 469)]
     assert texts(both) == texts(alone[0]) + texts(alone[1])
     assert [t.split(" · ")[0] for t in texts(both) if t.startswith("feature")] == ["feature 378", "feature 469"]

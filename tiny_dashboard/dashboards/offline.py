@@ -298,9 +298,9 @@ class OfflineDashboard:
         features, one = _listed(feature_idx)
         parts = []
         for feature in features:
-            name = (self.stats(feature) or FeatureStats(feature)).name
-            title = "" if one else " · ".join(filter(None, [f"feature {feature}", name]))
-            parts.append((title, [passage for _, passage in self.read(feature, **how)]))
+            passages = [passage for _, passage in self.read(feature, **how)]
+            name = "" if one else (self.stats(feature) or FeatureStats(feature)).name
+            parts.append(("" if one else " · ".join(filter(None, [f"feature {feature}", name])), passages))
         return figure(parts[0][1], kind, below=parts[1:], **{"title": parts[0][0]} | look)
 
     def draw(self, passages: Sequence[Passage], window_size: int | None = None, *, view: str = "lines") -> Html:
