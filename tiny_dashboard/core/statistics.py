@@ -165,9 +165,9 @@ class FeatureTable:
         scores = tuple(column for column in extra if column.name == "label_score")  # it belongs to the label
         self.columns = (COLUMNS[0], *scores, *COLUMNS[1:], *(column for column in extra if column not in scores))
         self._read, self._kept = read, dict[str, np.ndarray]()
-        self._orders = dict[tuple[str, str, bool], np.ndarray]()
         self.examples = examples
         self._found = lru_cache(maxsize=16)(lambda query: matches(self, query))
+        self._order = lru_cache(maxsize=16)(self.order)
 
     @classmethod
     def of(cls, ids: Sequence[int], records: Iterable[FeatureStats]) -> FeatureTable:
@@ -363,12 +363,7 @@ class FeatureTable:
 
     def _ordered(self, query: str, sort: str, descending: bool) -> np.ndarray:
         """`order`, remembered: a list that is scrolled asks for page after page."""
-        key = query.strip(), str(sort), descending
-        if key not in self._orders:
-            if len(self._orders) >= 16:
-                self._orders.clear()
-            self._orders[key] = self.order(*key)
-        return self._orders[key]
+        return self._order(query.strip(), str(sort), descending)
 
 
 def visible(token: str) -> str:
