@@ -116,6 +116,10 @@ def test_words_find_features_by_their_examples_after_those_that_are_called_so(tm
         assert [row["feature"] for row in found["features"]] == [*named, 3, 5] and found["told"] == len(named)
         assert [row["feature"] for row in dashboard.table.find("zebra runs")["features"]] == [3]
         assert dashboard.table.find("ze")["total"] == len(named), "so short a word stands in almost all"
+    file = write_dataset(tmp_path / "lacking", rows.items()) / "examples/00000.parquet"
+    pq.write_table(pq.read_table(file).drop_columns(["snippet"]), file)
+    lacking = OfflineFeatureCentricDashboard.open(tmp_path / "lacking")
+    assert lacking.texts.start().result()[1] == "" and lacking.table.find("zebra")["total"] == 2
     monkeypatch.setattr("tiny_dashboard.dashboards.texts.MOST", 3 * 6)
     dashboard = OfflineFeatureCentricDashboard.open(folder)
     assert dashboard.texts.start().result()[1] == "of the examples' texts 6 characters of each feature are searched"

@@ -159,6 +159,8 @@ class ParquetExamples(ExampleSource):
         said = dict[int, str]()
         for name in (file["name"] for file in opened.files["examples"]):
             with self._named(opened, name), self._open(name, self._footer(opened, name)[0]) as content:
+                if "snippet" not in content.schema_arrow.names:
+                    return None
                 for group in range(content.num_row_groups):
                     rows = content.read_row_group(group, ["feature", "snippet"]).to_pydict()
                     for feature, text in zip(rows["feature"], rows["snippet"], strict=True):
