@@ -441,4 +441,7 @@ def test_an_object_of_sparsify(setup, tmp_path):
 def test_documents_by_hand():
     assert to_document({"id": 3, "messages": [{"role": "user", "content": "x"}]}, 0)[0]["content"] == "x"
     assert to_document({"only": "x"}, 0) == "x"
+    # A file of both: each row has nulls in the other's column.
+    assert to_document({"text": None, "messages": [{"role": "user", "content": "x"}]}, 0)[0]["content"] == "x"
+    assert to_document({"text": None, "messages": None}, 0) is None
     assert to_document({"a": "x", "b": "y"}, 0, "b") == "y"

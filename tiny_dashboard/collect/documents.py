@@ -85,7 +85,8 @@ def to_document(row: Any, number: int, column: str | None = None) -> str | list[
         TypeError, ValueError: it is no document; the message says which one.
     """
     if isinstance(row, Mapping) and "role" not in row:
-        name = column or next((name for name in COLUMNS if name in row), None)
+        here = [name for name in COLUMNS if name in row]  # of mixed rows each holds its own, and null in the others
+        name = column or next((name for name in here if row[name] is not None), next(iter(here), None))
         if name is None and len(row) == 1:
             name = next(iter(row))
         if name not in row:
