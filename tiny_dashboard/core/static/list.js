@@ -32,11 +32,11 @@ function tinyDashboardList(host, ask, open, tell) {
   const scroll = make("div", { class: "td-scroll", tabindex: "0", role: "region", "aria-label": "Features" }, table);
   host.replaceChildren(make("div", { class: "td td-table" }, search, presets, said, plot, make("div", { class: "td-bar" }, count, unsearched), scroll));
 
-  const linked = () => { // "-name" is sorted from the largest on
+  const ofAddress = () => { // "-name" is sorted from the largest on
     const given = new URLSearchParams(location.search), [, sign, sort] = /^(-?)(.*)$/.exec(given.get("sort") ?? "");
     return { query: (given.get("find") ?? "").trim(), sort: sort || "feature", descending: !!sign };
   };
-  let state = { view: new URLSearchParams(location.search).get("view") ?? "", ...linked() }, current = null, place = -1, total = 0, told = 0, columns = [];
+  let state = { view: new URLSearchParams(location.search).get("view") ?? "", ...ofAddress() }, current = null, place = -1, total = 0, told = 0, columns = [];
   search.value = state.query;
   let pages = new Map(), turn = 0, height = 28, drawn = null, cloud = {};
 
@@ -307,7 +307,7 @@ function tinyDashboardList(host, ask, open, tell) {
     linked: () => ({ find: state.query, sort: (state.descending ? "-" : "") + (state.sort === "feature" && !state.descending ? "" : state.sort) }),
     /* As the address says: a step in the history. */
     follow: () => {
-      const next = { ...state, ...linked() };
+      const next = { ...state, ...ofAddress() };
       if (JSON.stringify(next) === JSON.stringify(state)) return;
       state = next;
       search.value = state.query;
