@@ -21,55 +21,24 @@ LINKED = [field.name for field in fields(Question)]  # names in a link of the on
 # And of the offline tab, besides the view.
 OFFLINE_LINKED = ("feature", "with", "examples", "window", "scale", "mask", "color", "as", "find", "sort")
 
-# The value is data, never a template: the script builds the page from it, once here and again after each change.
-_BUILD = """
-const mount = element.querySelector('.td-mount');
-const tell = {
-  token: (d) => trigger('token', d),
-  example: (d) => trigger('example', d),
-  action: (d) => trigger('action', d),
-  view: () => window.tinyAddressPut?.({ as: window.tinyView === 'lines' ? '' : window.tinyView }),
-};
-const refresh = tinyDashboard(mount, (kind, detail) => tell[kind](detail));
-// Long lists come in over several frames, so that the page never stalls; a newer value ends an older one's turn.
-const CHUNK = 60000;
-let turn = 0;
-const build = () => {
-  const held = mount.contains(document.activeElement) && document.activeElement.dataset;
-  const parts = (props.value || '').split('<!---->'), tail = parts.length > 2 ? parts.pop() : '', mine = ++turn;
-  const take = () => { let html = ''; while (parts.length && html.length < CHUNK) html += parts.shift(); return html; };
-  mount.innerHTML = parts.shift() + take() + tail;
-  refresh();
-  if (held?.action) {
-    const same = [...mount.querySelectorAll('[data-action]')].filter((node) => node.dataset.action === held.action);
-    (same.find((node) => node.dataset.value === held.value) ?? same[0])?.focus();
-  }
-  const more = () => {
-    if (mine !== turn || !parts.length) return;
-    mount.querySelector('.td-list').insertAdjacentHTML('beforeend', take());
-    refresh();
-    requestAnimationFrame(more);
-  };
-  requestAnimationFrame(more);
-};
-build();
-watch('value', build);
-"""
 
-
-def keys_js() -> str:
-    """JavaScript that attaches the keys, once for each page, and follows steps in the browser's history.
+def look() -> gr.HTML:
+    """The style and the scripts, once for the whole page, and first of all in it; keys and links are attached here.
 
     In a page of others, a <gradio-app> has its own only.
     """
-    place = "document.querySelector('gradio-app:not([embed=false])') ?? document"
-    return (
-        f"() => {{ {instrument()} {read_static('online.js')} {read_static('save.js')} {read_static('address.js')}"
-        f"if (window.tinyDashboardSheet) return; tinyDashboardAddress({place});"
-        f"tinyDashboardKeys({place}); tinyDashboardOnline({place}, tinyDashboardKeys.buttons);"
-        f"tinyDashboardSaving({place});"
-        "}"
-    )
+    files = "".join(map(read_static, ("token_view.js", "online.js", "save.js", "address.js")))
+    scripts = f"""{assets()["js"]}{instrument()}{files}
+Object.assign(window, {{ tinyTokenView, tinyDashboardList }});
+if (!window.tinyDashboardSheet) {{
+  const place = document.querySelector('gradio-app:not([embed=false])') ?? document;
+  tinyDashboardAddress(place);
+  tinyDashboardKeys(place);
+  tinyDashboardOnline(place, tinyDashboardKeys.buttons, {json.dumps(LINKED)});
+  tinyDashboardSaving(place);
+}}"""
+    style = f"<style>{assets()['css']}</style>"
+    return gr.HTML(style, padding=False, elem_classes="td-hidden", js_on_load=scripts)
 
 
 def list_view(find: Callable[..., Any], cloud: Callable[..., Any], **how: Any) -> gr.HTML:
@@ -83,8 +52,7 @@ def list_view(find: Callable[..., Any], cloud: Callable[..., Any], **how: Any) -
     return gr.HTML(
         value="",
         html_template="<div class='td-mount'></div>",
-        js_on_load=instrument()
-        + """
+        js_on_load="""
 const mount = element.querySelector('.td-mount');
 const open = (value) => trigger('action', { action: 'open', value });
 mount.tinyList = tinyDashboardList(mount, server, open, (given) => window.tinyAddressPut?.(given));
@@ -102,7 +70,12 @@ def token_view(value: str = "", **how: Any) -> gr.HTML:
     return gr.HTML(
         value=value,
         html_template="<div class='td-mount'></div>",
-        js_on_load=assets()["js"] + _BUILD,
+        # Gradio takes its events from the quoted names.
+        js_on_load="""tinyTokenView(element, props, watch, {
+  token: (detail) => trigger('token', detail),
+  example: (detail) => trigger('example', detail),
+  action: (detail) => trigger('action', detail),
+});""",
         apply_default_css=False,
         **how,
     )
@@ -116,11 +89,7 @@ def url_js(tab: str, usual: Mapping[str, str], others: Iterable[str] = ()) -> st
 
 def said_js(done: bool, others: Iterable[str] = ()) -> str:
     """JavaScript that takes what was said of the online view (see `Seen.said`), and writes it into the address."""
-    write = url_js("online", dict.fromkeys(LINKED, ""), others)
-    return (
-        f"(text) => {{ const said = tinyOnline(text, {json.dumps(done)});"
-        f"if (said?.link && !said.wrong) ({write})(...{json.dumps(LINKED)}.map((name) => said.link[name])); }}"
-    )
+    return f"(text) => tinyOnline(text, {json.dumps(done)}, {json.dumps(list(others))})"
 
 
 def note(text: str, kind: str = "empty", more: str = "", *, field: str = "") -> Html:

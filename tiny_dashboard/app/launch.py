@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+import pyarrow as pa
 
 from tiny_dashboard.app.agent_tools import AgentTools
 from tiny_dashboard.app.api import Endpoints
-from tiny_dashboard.app.components import endpoint, note
+from tiny_dashboard.app.components import endpoint, look, note
 from tiny_dashboard.app.label_editor import LabelEditor
 from tiny_dashboard.app.loading import Loading
 from tiny_dashboard.app.navigation import Header, Navigation
@@ -21,7 +22,7 @@ from tiny_dashboard.app.opening import Offline, Online, pair, views_of, views_of
 from tiny_dashboard.app.theme import theme
 from tiny_dashboard.app.views import Views
 from tiny_dashboard.config import DashboardConfig, Start
-from tiny_dashboard.core.static import assets, icon_path
+from tiny_dashboard.core.static import icon_path
 from tiny_dashboard.dashboards.offline import OfflineDashboard
 
 
@@ -92,7 +93,7 @@ def _blocks(
     with gr.Blocks(title=title, analytics_enabled=False, delete_cache=(3600, 86400)) as app:
         # First: a tab's own function of the same name would take the name.
         _add_endpoints(views, editor, for_agents)
-        gr.HTML(f"<style>{assets()['css']}</style>", padding=False, elem_classes="td-hidden")
+        look()
         header = Header(views, title, later=later)
         with gr.Tabs(selected="offline" if views.has_offline else "online", elem_classes="td-tabs") as tabs:
             if views.has_offline:
@@ -146,6 +147,8 @@ def launch(what: Any = None, *, patient: bool = False, gpu: Any = None, **option
     Returns:
         The running app; `.close()` stops it.
     """
+    # Arrow's own allocator keeps some megabytes for each thread that ever read examples, and threads come and go here.
+    pa.set_memory_pool(pa.system_memory_pool())
     app = _app_of(what, patient, gpu, bool(options.get("mcp_server")))
     _reach_ourselves()
     settings: dict[str, Any] = {

@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl
 
 import gradio as gr
 
-from tiny_dashboard.app.components import OFFLINE_LINKED, keys_js, said_js, token_view, url_js
+from tiny_dashboard.app.components import OFFLINE_LINKED, said_js, token_view, url_js
 from tiny_dashboard.app.offline_tab import OfflineTab
 from tiny_dashboard.app.online_html import Seen
 from tiny_dashboard.app.online_tab import OnlineTab
@@ -104,7 +104,6 @@ class Navigation:
 
     def wire(self, app: gr.Blocks) -> None:
         """Attach everything."""
-        app.load(None, None, None, js=keys_js())
         if self.header.later:
             app.load(self.header.head, self.header.picker, self.header.html, concurrency_limit=None, **PRIVATE)
         if self.off is not None:

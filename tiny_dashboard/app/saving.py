@@ -11,6 +11,7 @@ import gradio as gr
 from tiny_dashboard.app.components import explain, token_view
 from tiny_dashboard.core.static import assets, page
 
+_QUICK: Any = {"concurrency_limit": None, "api_visibility": "private", "show_progress": "hidden"}
 _KINDS = {"svg": "SVG", "latex": "LaTeX", "png": "PNG", "code": "copy as code"}
 
 # What is saved, of the values of the components: the file's name without its ending, and the text of a kind: "svg",
@@ -41,7 +42,7 @@ class SaveMenu:
             elem_id=self._id,
         )
         self._page = gr.Button(visible="hidden", elem_id=page_id)
-        self._made = gr.Textbox(visible="hidden")
+        self._made, self._framed = gr.Textbox(visible="hidden"), gr.Textbox(visible="hidden")
 
     def wire(self, make: Make, asked: set[Any], shown: Sequence[Any], **how: Any) -> None:
         """Let its entries save.
@@ -61,10 +62,16 @@ class SaveMenu:
             except Exception as error:
                 return json.dumps({"error": explain(error)})
 
-        made = self._menu.action(save, asked, self._made, api_visibility="private", show_progress="hidden", **how)
+        made = self._menu.action(save, asked, self._made, **_QUICK | how)
         made.then(None, self._made, None, js=f"(made) => tinySave('{self._id}', made)")
-        shell = json.dumps(page("\0", **assets()).split("\0")).replace("</", "<\\/")
         given, told = "said", "said, ''"
         if self._of == "feature":
             given, told = "feature, other", "null, [feature, other].filter(Boolean).join(' and ')"
-        self._page.click(None, list(shown), None, js=f"({given}, ...parts) => tinySavePage({shell}, {told}, parts)")
+        save_page = f"(frame, {given}, ...parts) => tinySavePage(JSON.parse(frame), {told}, parts)"
+        framed = self._page.click(_frame, None, self._framed, **_QUICK)
+        framed.then(None, [self._framed, *shown], None, js=save_page)
+
+
+def _frame() -> str:
+    """What stands around the fragments of a page: what is before them and what is after, as JSON."""
+    return json.dumps(page("\0", **assets()).split("\0"))

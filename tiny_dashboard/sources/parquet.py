@@ -292,7 +292,7 @@ class ParquetExamples(ExampleSource):
         return (self.path / name).read_text(encoding="utf-8")
 
     def _open(self, name: str, footer: pq.FileMetaData | None = None) -> pq.ParquetFile:
-        return pq.ParquetFile(self.path / name, metadata=footer)
+        return pq.ParquetFile(self.path / name, metadata=footer, pre_buffer=False)  # a disk needs no reading ahead
 
     def _read_footer(self, name: str) -> pq.FileMetaData:
         with self._open(name) as file:

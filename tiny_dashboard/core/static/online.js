@@ -1,10 +1,11 @@
 /* The online tab's own script: what stands in the fields, against what the view is of.
 
-   tinyDashboardOnline(place, buttons) attaches it once, and gives `tinyOnline(text, done)`, which is called after each answer
-   with what was said of it (see `Seen.said` in app/online_view.py): `of` are the fields that the view is of, `wrong`
-   is [field, sentence], `auto` what an empty highlight stands for, `generate` asks for an answer. It also names keys where they work; `buttons` are those
-   of keys.js. */
-function tinyDashboardOnline(place, buttons) {
+   tinyDashboardOnline(place, buttons, linked) attaches it once, and gives `tinyOnline(text, done, others)`, which is called after
+   each answer with what was said of it (see `Seen.said` in app/online_view.py): `of` are the fields that the view is of,
+   `wrong` is [field, sentence], `auto` what an empty highlight stands for, `generate` asks for an answer, `link` is
+   written into the address (`others` as for `tinyAddress`, `linked` are all names that it may have). It also names keys
+   where they work; `buttons` are those of keys.js. */
+function tinyDashboardOnline(place, buttons, linked) {
   if (window.tinyOnline) return;
   const part = (name) => document.getElementById(`td-${name}`);
   const input = (name) => part(name)?.querySelector("textarea, input[type=number], input:not([type=range])");
@@ -71,7 +72,7 @@ function tinyDashboardOnline(place, buttons) {
     button?.checkVisibility() ? button.click() : setTimeout(generate, 50, asked);
   };
 
-  window.tinyOnline = (text, done) => {
+  window.tinyOnline = (text, done, others) => {
     if (done) run(false);
     const heard = text ? JSON.parse(text) : {};
     if (heard.at > (said.at ?? 0)) { // the newest, in whatever order they come
@@ -79,7 +80,8 @@ function tinyDashboardOnline(place, buttons) {
       if (said.generate && !said.wrong) generate(said);
     }
     follow();
-    return said;
+    if (!said.link || said.wrong) return;
+    tinyAddress("online", Object.fromEntries(linked.map((name) => [name, ""])), others, linked.map((name) => said.link[name]));
   };
   place.addEventListener("input", age);
   place.addEventListener("change", age);
