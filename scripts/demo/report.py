@@ -172,9 +172,8 @@ def report(work: Path, out: Path) -> None:
     """Measure everything; print it and write report.json."""
     result: dict[str, Any] = {"times": json.loads((work / "times.json").read_text())}
     result |= {"crosscoder": crosscoder_report(work, out), "language": language_report(work, out)}
-    bundle = [
-        path for path in out.rglob("*") if path.is_file() and path.suffix in {".safetensors", ".json", ".parquet"}
-    ]
+    parts = ("base", "chat", "crosscoder", "examples", "tokenizer")
+    bundle = [path for part in parts for path in (out / part).rglob("*") if path.is_file()]
     result["bundle_mb"] = round(sum(path.stat().st_size for path in bundle) / 1e6, 1)
     print(json.dumps(result, indent=2, ensure_ascii=False))
     for side in ("chat", "base"):
