@@ -583,3 +583,14 @@ def test_ids_are_readable_where_their_tokenizer_is_known(tmp_path, name):
     (first, *_) = open_examples(path, tokenizer=tokenizer)[feature]
     assert "".join(first.tokens) == "".join(token_texts(first.token_ids, tokenizer).texts)
     assert not len(stored_tokens(first))
+
+
+@pytest.mark.parametrize("name", ["openai_viewer", "circuit_tracer"])
+def test_a_file_of_a_folder_that_is_written_anew_in_its_place(tmp_path, name):
+    WRITERS[name](tmp_path)
+    source = open_examples(tmp_path)
+    before = content({2: source[2]})
+    file = next(tmp_path.rglob("2.json"))
+    other = file.with_name("11.json").read_text()
+    file.write_text(other.replace('"index": 11', '"index": 2'))
+    assert content({2: source[2]}) == {2: content(source)[11]} != before

@@ -83,11 +83,16 @@ class Renewal:
             self._stamp = stamp
 
     def _written(self) -> Any:
-        try:
-            stat = Path(self._source.path).stat()
-        except (OSError, TypeError):  # it is gone, or no file at all
-            return None
-        return stat.st_ino, stat.st_mtime_ns, stat.st_size
+        return _stamp(self._source.path)
+
+
+def _stamp(path: Any) -> Any:
+    """What is another one once a file is written anew, or a file of a folder is replaced; None for no file at all."""
+    try:
+        stat = Path(path).stat()
+    except (OSError, TypeError):
+        return None
+    return stat.st_ino, stat.st_mtime_ns, stat.st_size
 
 
 def strongest_first(rows: Iterable[Sequence[Any]], feature: int) -> list[Example]:
@@ -147,7 +152,7 @@ class FileSource(ExampleSource):
     def parsed(self, file: Path) -> Mapping[int, tuple[Sequence[Sequence[Any]], FeatureStats | None]]:
         """What `parse` gives, remembered for the last files; threads that want the same file parse it once."""
         with self._lock:
-            return self._kept(file)
+            return self._kept(file, _stamp(file))  # in a folder, one may be written anew in its place
 
     @cached_property
     def _files_of(self) -> dict[int, list[Path]]:
@@ -188,7 +193,7 @@ class FileSource(ExampleSource):
             raise ValueError(f"feature {feature}: {file} holds {', '.join(map(str, content)) or 'nothing'} instead")
         return content[feature]
 
-    def _parse(self, file: Path) -> Mapping[int, tuple[Sequence[Sequence[Any]], FeatureStats | None]]:
+    def _parse(self, file: Path, stamp: Any) -> Mapping[int, tuple[Sequence[Sequence[Any]], FeatureStats | None]]:
         try:
             return self.parse(file)
         except (ValueError, OSError, EOFError, zlib.error, *BROKEN) as error:
