@@ -249,6 +249,18 @@ def test_an_answer_streams_and_can_be_stopped(visit, slow_model):
     expect(stop).to_be_hidden()
     expect(page.locator(f"{ANALYSIS} .td-p")).to_have_text("<s>The quick fox")
     expect(page.locator(f"{ANALYSIS} .td-answer")).to_have_count(0)
+    # What was wrong before is not said of the answer under way.
+    wait_for_query(page, text="The quick fox")
+    answer_with(page, "The quick fox", **{"number input for New tokens": "128", "Steer with": "none"})
+    expect(page.locator(".td-wrong")).to_contain_text("'none' is not a feature number")
+    page.get_by_label("Steer with").fill("")
+    generate.click()
+    page.wait_for_function(f"document.querySelectorAll('{ANALYSIS} .td-answer').length")
+    expect(page.locator(".td-wrong")).to_have_count(0)
+    # A step back in the browser's history waits for no answer, either.
+    page.go_back()
+    expect(page.locator(f"{ANALYSIS} .td-p")).to_have_text(shown)
+    expect(stop).to_be_hidden()
 
 
 def answer_with(page, text, **fields):

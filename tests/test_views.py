@@ -268,6 +268,9 @@ def test_starting_points(browser, url, slow_model):
     page.get_by_role("button", name="feature three").click()
     expect(page.get_by_role("tab", name="Offline")).to_have_attribute("aria-selected", "true")
     expect(feature_box(page)).to_have_value("3")
+    # What there is of the answer is drawn when the tab is looked at again.
+    page.get_by_role("tab", name="Online").click()
+    expect(page.locator(f"{ANALYSIS} .td-legend")).to_be_visible()
     page.get_by_role("button", name="a fox").click()
     expect(page.locator(f"{ANALYSIS} .td-p")).to_have_text(f"<s>{TEXT}")
     expect(stop).to_be_hidden()

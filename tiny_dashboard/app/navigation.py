@@ -192,8 +192,8 @@ class Navigation:
         back = gr.Button(visible="hidden", elem_id="td-restore-online")
         place: Any = {"inputs": None, "outputs": search, "js": _SEARCH, "api_visibility": "private"}
         again: Any = {"trigger_mode": "always_last", **shown}
-        step = back.click(None, **place).then(restore_step, [search, on.state], **again)
-        on.then_said(step).then(None, None, None, js=_ARRIVED)
+        step = on.instead(back.click, None, **place).then(restore_step, [search, on.state], **again)
+        on.then_said(step, done=True).then(None, None, None, js=_ARRIVED)
         first = tab.select(None, **place)
         if not at_once:
             tab.select(on.ready, self.header.picker, on.readied, concurrency_limit=8, **PRIVATE)

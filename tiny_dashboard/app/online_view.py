@@ -116,8 +116,8 @@ class OnlineView:
             live = self._served(question).live
             ready = live is not None and question.text.strip() and (live.can_rank or question.highlight.strip())
             return self.ask(question, None) if ready else {}
-        asked, drawn = self._set(question, seen), bool(seen.question.answer) or not seen.n_prompt
-        return {"said": seen.said()} if drawn and asked == seen.question else self._again(asked, seen)
+        asked = self._set(question, seen)
+        return {"said": seen.said()} if _is_drawn(seen) and asked == seen.question else self._again(asked, seen)
 
     def _set(self, question: Question, seen: Seen) -> Question:
         """What is seen, with the settings as they stand now."""
@@ -168,9 +168,14 @@ class OnlineView:
             return self._wrong(error, seen)
 
     def switch(self, question: Question, seen: Seen | None) -> Shown:
-        """The same text in another view; features are others there, and so they are chosen anew."""
-        if seen is None or seen.question.view == question.view:
+        """The same text in another view; features are others there, and so they are chosen anew.
+
+        In the same view an answer that was stopped is drawn, as far as it came.
+        """
+        if seen is None:
             return {}
+        if seen.question.view == question.view:
+            return {} if _is_drawn(seen) else self._again(seen.question, seen)
         same = self._views.of(question.view).models == self._views.of(seen.question.view).models
         kept = ("text", "chat", "leave_out", "raw", *(("answer", "token") if same else ()))
         return self.begin(Question(view=question.view, **{name: getattr(seen.question, name) for name in kept}))
@@ -327,6 +332,11 @@ class OnlineView:
     def _wrong(self, error: Exception, seen: Seen | None) -> Shown:
         """What is wrong stands at its field; the last view stays."""
         return {"said": (seen or Seen(Question(), EncodedText("", [], []))).said(explain(error), _field(error))}
+
+
+def _is_drawn(seen: Seen) -> bool:
+    """Not an answer that came as text alone, since it was stopped."""
+    return bool(seen.question.answer) or not seen.n_prompt
 
 
 def _field(error: Exception) -> str:

@@ -86,7 +86,11 @@ function tinyDashboardOnline(place, buttons, linked) {
   place.addEventListener("input", age);
   place.addEventListener("change", age);
   place.addEventListener("click", (event) => {
-    if (event.target.closest?.("#td-generate")) run(true);
+    if (event.target.closest?.("#td-generate")) {
+      run(true);
+      said = { ...said, wrong: undefined }; // that was of what was asked before
+      blame();
+    }
     if (event.target.closest?.("[data-learnt]")) learnt(true);
     if (event.target.closest?.("[role=tab]")) setTimeout(follow, 300); // its fields are made anew
   });
