@@ -240,7 +240,7 @@ def test_text_can_be_read_in_light_and_dark(visit, rich, scheme):
 def test_a_phone_needs_no_sideways_scrolling(visit, tab, rich):
     page = visit(
         f"?tab={tab}&feature={rich}&text=The+quick+brown+fox+" + "and+so+on+" * 40,
-        viewport={"width": 400, "height": 800},
+        viewport={"width": 360, "height": 800},
     )
     expect(page.locator(f"{EXAMPLES if tab == 'offline' else ANALYSIS} .td-p").first).to_be_visible()
     wide = "document.scrollingElement.scrollWidth - document.documentElement.clientWidth"
@@ -256,6 +256,7 @@ def test_a_phone_needs_no_sideways_scrolling(visit, tab, rich):
         page.get_by_role("button", name="More").click()
         unfold_steering(page)
     assert page.evaluate(wide) <= 0
+    expect(page.get_by_role("tab")).to_have_count(2)
     hidden = page.evaluate(
         "[...document.querySelectorAll('button, input, textarea, select')].filter(e => e.checkVisibility())"
         ".filter(e => !e.closest('.td-table'))"  # wide, and scrolls by itself

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from threading import Event
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from tests.helpers.bundle import BARE_FEATURE, N_FEATURES, PWN
 from tiny_dashboard import (
     OfflineFeatureCentricDashboard,
 )
+from tiny_dashboard.models.featurizer import Featurizer
 
 FEATURES = f"{TOP} .td-n"
 
@@ -329,7 +331,7 @@ def test_steered_beside_unsteered_in_one_colour_scale(visit, bundle):
     wait_for_query(page, answer=None, unsteered=None, steer=None)
 
 
-def test_every_control_acts_or_the_view_says_that_it_is_out_of_date(visit):
+def test_every_control_acts_or_the_view_says_that_it_is_out_of_date(visit, monkeypatch):
     page = visit("?tab=online&text=The+quick+fox")
     text, says = page.locator("#td-text textarea"), page.locator(".td-says")
     expect(page.locator(f"{ANALYSIS} .td-p")).to_have_text("<s>The quick fox")
@@ -356,3 +358,19 @@ def test_every_control_acts_or_the_view_says_that_it_is_out_of_date(visit):
     page.go_forward()
     expect(page.locator(f"{ANALYSIS} .td-p")).to_contain_text("<|user|>The slow fox")
     expect(page.locator("#td-highlight textarea")).to_have_value("5")
+    # Who asks for another text while one is read is not forgotten.
+    read, asked, there = Featurizer.read, Event(), Event()
+
+    def slowly(self, ids):
+        asked.set()
+        assert there.wait(10)
+        return read(self, ids)
+
+    monkeypatch.setattr(Featurizer, "read", slowly)
+    analyze(page, "A fox")
+    assert asked.wait(10)
+    analyze(page, "Another fox")
+    there.set()
+    wait_for_query(page, text="Another fox")
+    expect(page.locator(f"{ANALYSIS} .td-p")).to_contain_text("<|user|>Another fox")
+    expect(says).to_have_count(0)

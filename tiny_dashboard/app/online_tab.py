@@ -138,7 +138,8 @@ class OnlineTab:
         asks = ((self.run.click, self.see.ask), (c["text"].submit, self.see.ask), (c["chat"].input, self.see.format))
         for event, act in asks:
             event(None, None, None, js=_AGAIN, api_visibility="private")
-            self.then_said(self.instead(event, self._of(act), **how), done=True)
+            # Who asks again while a long text is read is not forgotten.
+            self.then_said(self.instead(event, self._of(act), trigger_mode="always_last", **how), done=True)
         typed = [c[name] for name in ("highlight", "tooltip", "max_act")]
         events = [event for control in typed for event in (control.submit, control.blur)]
         # A typed colour is no input for Gradio, only a change.
