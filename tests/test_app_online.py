@@ -263,6 +263,13 @@ def test_an_answer_streams_and_can_be_stopped(visit, slow_model):
     page.go_back()
     expect(page.locator(f"{ANALYSIS} .td-p")).to_have_text(shown)
     expect(stop).to_be_hidden()
+    # The examples of a feature wait for none, and it goes on meanwhile.
+    generate.click()
+    page.wait_for_function(f"document.querySelectorAll('{ANALYSIS} .td-answer').length")
+    page.locator(FEATURES).first.click()
+    expect(page.locator(EXAMPLES).locator(".td-p").first).to_be_visible()
+    page.get_by_role("tab", name="Online").click()
+    expect(stop).to_be_visible()
 
 
 def answer_with(page, text, **fields):

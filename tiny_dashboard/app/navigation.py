@@ -207,10 +207,15 @@ class Navigation:
             stored = f"{look.feature}.{event.passage}" + ".masked" * bool(look.mask)
             return {self.tabs: gr.Tabs(selected="online")} | on.placed(on.see.compare(look.view, stored))
 
+        def open_examples(values: Mapping[Any, Any], event: gr.EventData) -> Shown:
+            if event.action != "open":
+                return {self.tabs: gr.skip()}
+            opened = off.placed(off.see.follow(off.look(values), "open", event.value))
+            return {self.tabs: gr.Tabs(selected="offline")} | opened
+
         def follow(values: Mapping[Any, Any], event: gr.EventData) -> Shown:
             if event.action == "open":
-                opened = off.placed(off.see.follow(off.look(values), "open", event.value))
-                return {self.tabs: gr.Tabs(selected="offline")} | opened
+                return on.placed({})
             shown = on.placed(on.see.act(on.question(values), Seen.of(values[on.state]), event))
             view = shown.get(self.header.picker)
             if view is None or view == values[self.header.picker]:
@@ -218,10 +223,13 @@ class Navigation:
             return shown | self.header.show(view) | off.placed(off.see.there(replace(off.look(values), view=view)))
 
         tried = on.instead(off.view.example, try_online, off.asked, [self.tabs, *on.outputs], **on.model)
+        # Without the model, and so not behind an answer that is under way.
+        opened = on.top.action(open_examples, off.asked, [self.tabs, *off.shown], concurrency_limit=None, **PRIVATE)
         known = off.asked | {on.state, *on.controls.values()}
-        outputs = [self.tabs, *self.header.shown, *off.shown, *on.outputs]
+        outputs = [*self.header.shown, *off.shown, *on.outputs]
         followed = on.top.action(follow, known, outputs, **on.model | {"show_progress": "hidden"})
         self._then(tried, done=True)
+        off.then_url(opened)
         self._then(followed)
 
     def _begin(self) -> None:
