@@ -11,7 +11,7 @@ from gradio_client import Client
 from gradio_client.exceptions import AppError
 from playwright.sync_api import expect
 
-from tests.helpers.app_page import show_feature
+from tests.helpers.app_page import feature_box, show_feature
 from tests.helpers.browser import Visits
 from tests.helpers.bundle import PWN
 from tests.helpers.hub_client import Client as HubClient
@@ -54,8 +54,15 @@ def test_a_label_is_typed_with_a_key_and_shown_at_once(own, browser):
     expect(card).to_contain_text(text)
     expect(page.locator("#td-table tbody tr", has_text=text)).to_have_count(1)
     assert own.dashboard.stats(7).label == text and own.dashboard.stats(7).extra["note"] == "why"
-    show_feature(page, 8)  # the editor goes along
-    expect(box).to_have_value("")
+    number = feature_box(page)
+    number.press("Control+a")
+    number.press_sequentially("12", delay=100)
+    expect(page.get_by_label("Label of feature 7")).to_be_visible()
+    number.press("Enter")  # the editor goes along, and leaves the person where they type
+    expect(page.get_by_label("Label of feature 12")).to_be_visible()
+    expect(number).to_be_focused()
+    show_feature(page, 8)
+    expect(page.get_by_label("Label of feature 8")).to_have_value("")
     box.fill("x" * 400)
     page.locator("#td-label-editor").get_by_role("button", name="Save").click()
     expect(said).to_contain_text("it has 400 characters, at most 300 are kept")

@@ -30,10 +30,12 @@ _OPEN = """(feature, view) => {
   return [feature, view, '', ''];
 }"""
 _FILL = "(label, note, typed, typedNote) => typed || typedNote ? [typed, typedNote] : [label, note]"
-_AGAIN = """() => {
-  if (!document.getElementById('td-label-editor').classList.contains('td-hidden'))
-    document.getElementById('td-label-button').click();
+# Another feature is shown while it is open: it goes along, and leaves a person where they type.
+_ALONG = """(feature, view, ...of) => {
+  const hidden = document.getElementById('td-label-editor').classList.contains('td-hidden');
+  if (!hidden && (feature !== of[0] || view !== of[1])) document.getElementById('td-label-along').click();
 }"""
+_TAKE = "(feature, view) => [feature, view, '', '']"
 _CLOSE = "() => document.getElementById('td-label-editor').classList.add('td-hidden')"
 _RELOAD = "() => document.querySelector('#td-table .td-mount')?.tinyList?.reload()"
 _SAVE = """(text) => {
@@ -123,17 +125,19 @@ class LabelEditor:
                     gr.LoginButton(min_width=80, scale=0)
             self.said = gr.HTML(padding=False, elem_id="td-label-said")
         self.file = gr.Textbox(visible="hidden")
+        self.along = gr.Button(visible="hidden", elem_id="td-label-along")
 
     def connect(self, off: Any) -> None:
         """Let the components act on the `OfflineTab` that they stand in."""
         self._off = off
         texts, picker = [self.name, self.note], off.controls["view"]
-        opened = self.start.click(None, [off.feature, picker], [self.feature, self.at, *texts], js=_OPEN)
         shown = [self.before, self.noted, self.name, self.said]
-        known = opened.then(self.open, [self.feature, self.at], shown, **_QUIET)
-        known.then(None, [self.before, self.noted, *texts], texts, js=_FILL)
-        for other in (off.feature, picker):  # another feature while the editor is open
-            other.change(None, None, None, js=_AGAIN)
+        for button, js in ((self.start, _OPEN), (self.along, _TAKE)):
+            opened = button.click(None, [off.feature, picker], [self.feature, self.at, *texts], js=js)
+            known = opened.then(self.open, [self.feature, self.at], shown, **_QUIET)
+            known.then(None, [self.before, self.noted, *texts], texts, js=_FILL)
+        for place in (off.view, picker):  # and not the field, where a number may be half typed
+            place.change(None, [off.feature, picker, self.feature, self.at], None, js=_ALONG)
         self.close.click(None, None, None, js=_CLOSE)
         how: dict[str, Any] = {
             "inputs": off.asked | {self.feature, self.at, *texts},
