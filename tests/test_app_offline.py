@@ -445,7 +445,9 @@ def test_a_nonsense_address_is_said_or_left_out(visit):
 
 
 def test_two_features_stand_side_by_side(visit, rich):
-    page = visit(f"?feature={rich}&with=9", wait="#td-other-examples .td-x")
+    page = visit(f"?feature={rich}&with=9#other-1", wait="#td-other-examples .td-x")
+    expect(page.locator("#td-other-examples .td-x").nth(1)).to_have_class(re.compile("td-open"))  # as its link says
+    expect(page.locator(".td-open")).to_have_count(1)
     expect(page.locator("#td-other-card h2")).to_have_text("label 9")
     lines = [page.locator(place).bounding_box() for place in (EXAMPLES, "#td-other-examples")]
     assert lines[0]["y"] == lines[1]["y"] and lines[0]["x"] + lines[0]["width"] < lines[1]["x"]

@@ -104,11 +104,12 @@ function tinyDashboard(host, emit) {
     return tokensOf(passage).map((token, at) => own?.x?.[at] ?? token.textContent);
   };
   const ownOf = (passage) => dataOf(passage.closest(".td")).passages[[...passage.closest(".td").querySelectorAll(".td-p")].indexOf(passage)];
+  const linkName = host.closest?.("#td-other-examples") ? "other" : "example"; // in the app two may stand side by side
   const ways = { // what can be copied of an example
     copy: (passage) => exact(passage).join(""),
     link: (passage) => {
-      const rows = [...passage.closest(".td").querySelectorAll(".td-x")];
-      return `${location.href.split("#")[0]}#example-${rows.indexOf(passage.closest(".td-x"))}`;
+      const rows = [...host.querySelectorAll(".td-x")]; // a page may hold those of many features
+      return `${location.href.split("#")[0]}#${linkName}-${rows.indexOf(passage.closest(".td-x"))}`;
     },
     JSON: (passage) => {
       const { names } = dataOf(passage.closest(".td")), own = ownOf(passage), tokens = exact(passage);
@@ -222,7 +223,7 @@ function tinyDashboard(host, emit) {
     button.title = { copy: "copy the exact text", link: "copy a link to this example", JSON: "copy tokens and activations" }[way];
     return button;
   });
-  let linked = /^#example-(\d+)$/.exec(location.hash)?.[1];
+  let linked = new RegExp(`^#${linkName}-(\\d+)$`).exec(location.hash)?.[1];
   const enhance = () => {
     hide();
     for (const marked of host.querySelectorAll(".td-marked")) {
@@ -242,13 +243,6 @@ function tinyDashboard(host, emit) {
         if (window.tinyView && window.tinyView !== root.dataset.view) asView(root);
       }
       for (const place of root.querySelectorAll(".td-x:not(:has(> .td-actions))")) place.append(actions.cloneNode(true));
-      const row = linked && root.querySelectorAll(".td-x")[linked];
-      if (row) {
-        linked = "";
-        if (row.closest("details")) row.closest("details").open = true;
-        unfold(row, true);
-        row.scrollIntoView({ block: "center" });
-      }
       if (bar && root.dataset.view === "text" && !bar.querySelector(".td-copy")) bar.append(...copiers());
       if (!emit) for (const dead of root.querySelectorAll('[data-action="open"], [data-action="nearest"]')) {
         const told = make("span", "td-gone"); // a page without the app cannot go there
@@ -256,6 +250,13 @@ function tinyDashboard(host, emit) {
         dead.replaceWith(told);
       }
       for (const button of root.querySelectorAll("button:not([type])")) button.type = "button";
+    }
+    const row = linked && host.querySelectorAll(".td-x")[linked];
+    if (row) {
+      linked = "";
+      if (row.closest("details")) row.closest("details").open = true;
+      unfold(row, true);
+      row.scrollIntoView({ block: "center" });
     }
   };
   enhance();
