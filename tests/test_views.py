@@ -232,6 +232,23 @@ def test_from_view_to_view(browser, url):
     visit.check_and_close()
 
 
+def test_a_step_back_to_another_view_finds_its_list_as_it_was(browser, bundle):
+    bare = OfflineDashboard({1: [(1.0, ["a"], [1.0])]}, None)
+    views = {"full": OfflineDashboard.open(bundle.root / "examples", bundle.tokenizer), "bare": bare}
+    app = launch(views, prevent_thread_lock=True, quiet=True)
+    visit = Visits(browser, app.local_url.rstrip("/"))
+    page = visit("?feature=1&find=density%3E1%25&sort=-max_activation", wait="#td-table th[aria-sort]")
+    page.locator("body").press("v")
+    wait_for_query(page, view="bare")
+    expect(page.locator("#td-table [role=alert]")).to_contain_text("'density' in 'density>1%' is no column")
+    page.go_back()
+    expect(picked(page)).to_have_value("full")
+    expect(page.locator("#td-table th[aria-sort]")).to_have_text("max")
+    wait_for_query(page, view=None, sort="-max_activation", find="density>1%")
+    visit.check_and_close()
+    app.close()
+
+
 def test_the_same_text_in_another_view_and_across(browser, url):
     visit = Visits(browser, url)
     page = visit(wait="#td-examples .td-x")

@@ -34,9 +34,9 @@ function tinyDashboardList(host, ask, open, tell) {
 
   const ofAddress = () => { // "-name" is sorted from the largest on
     const given = new URLSearchParams(location.search), [, sign, sort] = /^(-?)(.*)$/.exec(given.get("sort") ?? "");
-    return { query: (given.get("find") ?? "").trim(), sort: sort || "feature", descending: !!sign };
+    return { view: given.get("view") ?? "", query: (given.get("find") ?? "").trim(), sort: sort || "feature", descending: !!sign };
   };
-  let state = { view: new URLSearchParams(location.search).get("view") ?? "", ...ofAddress() }, current = null, place = -1, total = 0, told = 0, columns = [];
+  let state = ofAddress(), current = null, place = -1, total = 0, told = 0, columns = [];
   search.value = state.query;
   let pages = new Map(), turn = 0, height = 28, drawn = null, cloud = {};
 
@@ -307,10 +307,11 @@ function tinyDashboardList(host, ask, open, tell) {
     linked: () => ({ find: state.query, sort: (state.descending ? "-" : "") + (state.sort === "feature" && !state.descending ? "" : state.sort) }),
     /* As the address says: a step in the history. */
     follow: () => {
-      const next = { ...state, ...ofAddress() };
+      const next = ofAddress();
       if (JSON.stringify(next) === JSON.stringify(state)) return;
       state = next;
       search.value = state.query;
+      drawStar(); // of a view
       load(true);
     },
     /* The feature that is shown now, however it came about; and the view that it is of. */
