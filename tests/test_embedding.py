@@ -8,11 +8,14 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 
-import gradio
+import gradio as gr
 import pytest
 from playwright.sync_api import expect
 
-FRONTEND = Path(gradio.__file__).parent / "templates" / "frontend"  # has the script that makes <gradio-app>
+from tests.helpers.app_page import wait_for_query
+from tiny_dashboard import OfflineFeatureCentricDashboard, build_app
+
+FRONTEND = Path(gr.__file__).parent / "templates" / "frontend"  # has the script that makes <gradio-app>
 # A page with a tab and an address of its own.
 PAPER = """<!doctype html><title>Paper</title><button role="tab" aria-selected="true">Mine</button><p>A paper.</p>
 <script type="module" src="gradio.js"></script><gradio-app src="{}"></gradio-app>"""
@@ -77,3 +80,21 @@ def test_deep_links_in_an_element(visits, app_url, tmp_path):
         expect(feature_box(page)).to_have_value("10")
         page.wait_for_function("location.search.includes('feature=10')")
         assert page.url == f"{url}/paper.html?own=1&feature=10&tab=offline"
+
+
+def test_in_a_tab_of_another_app_that_is_not_seen_at_first(visits, bundle):
+    inner = build_app(OfflineFeatureCentricDashboard.open(bundle.root / "examples", bundle.tokenizer))
+    with gr.Blocks() as app:
+        with gr.Tab("First"):
+            gr.Textbox(label="mine")
+        with gr.Tab("Features"):
+            inner.render()
+    _, visits.origin, _ = app.launch(prevent_thread_lock=True, quiet=True)
+    page = visits("?feature=9")
+    page.get_by_role("tab", name="Features").click()
+    expect(page.locator("#td-examples .td-x").first).to_be_visible()
+    expect(feature_box(page)).to_have_value("9")
+    expect(page.locator("#td-table [aria-current]")).to_contain_text("9")
+    page.locator("#td-next").click()
+    wait_for_query(page, feature=10, tab="offline")
+    app.close()

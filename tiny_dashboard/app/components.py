@@ -56,7 +56,8 @@ def list_view(find: Callable[..., Any], cloud: Callable[..., Any], **how: Any) -
 const mount = element.querySelector('.td-mount');
 const open = (value) => trigger('action', { action: 'open', value });
 mount.tinyList = tinyDashboardList(mount, server, open, (given) => window.tinyAddressPut?.(given));
-mount.tinyList.current(document.querySelector('#td-feature input')?.value);""",
+// Its field is made after it.
+requestAnimationFrame(() => mount.tinyList.current(document.querySelector('#td-feature input')?.value));""",
         server_functions=asked,
         apply_default_css=False,
         **how,

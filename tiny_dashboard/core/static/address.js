@@ -13,7 +13,7 @@
 function tinyDashboardAddress(place) {
   if (window.tinyAddress) return;
   let pressed = false, going = 0;
-  const looked = () => document.querySelector(".gradio-container [role=tab][aria-selected=true]")?.textContent.trim().split(" ")[0].toLowerCase();
+  const looked = () => document.querySelector(".td-tabs [role=tab][aria-selected=true]")?.textContent.trim().split(" ")[0].toLowerCase();
   const write = (tab, given, others) => {
     const url = new URL(location), was = new URL(location).searchParams, now = url.searchParams;
     for (const name of others) now.delete(name);
@@ -68,7 +68,7 @@ function tinyDashboardAddress(place) {
   });
   for (const act of ["pointerdown", "keydown"]) place.addEventListener(act, () => { going = 0; }, true); // a person goes on
   place.addEventListener("click", (event) => {
-    const tab = event.target.closest?.("[role=tab]");
+    const tab = event.target.closest?.(".td-tabs [role=tab]");
     if (tab && tab.getAttribute("aria-selected") !== "true") pressed = true;
   }, true);
 }
