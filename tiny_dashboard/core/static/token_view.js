@@ -4,7 +4,7 @@ function tinyTokenView(element, props, watch, tell) {
   const mount = element.querySelector(".td-mount");
   const view = () => window.tinyAddressPut?.({ as: window.tinyView === "lines" ? "" : window.tinyView });
   const refresh = tinyDashboard(mount, (kind, detail) => ({ view, ...tell })[kind](detail));
-  // Long lists come in over several frames, so that the page never stalls; a newer value ends an older one"s turn.
+  // Long lists come in over several frames, so that the page never stalls; a newer value ends an older one's turn.
   const CHUNK = 60000;
   let turn = 0;
   const build = () => {
