@@ -5,7 +5,10 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 from tiny_dashboard.demo import FOLDER
+from tiny_dashboard.hub import load_config, load_tokenizer
 
 # An app asks so: its examples' tokenizer for the first visitor, its models in the background, transformers not there
 # yet. The threads take turns quickly, since what is shown here depended on the moment.
@@ -29,3 +32,10 @@ print(*(type(future.result()).__name__ for future in made))
 def test_first_loads_at_once():
     done = subprocess.run([sys.executable, "-c", TOGETHER, str(FOLDER)], capture_output=True, text=True)
     assert done.stdout.split()[1:] == ["LlamaForCausalLM", "LlamaConfig"], done.stderr
+
+
+@pytest.mark.parametrize("load", [load_tokenizer, load_config])
+@pytest.mark.parametrize("name", ["../nothing", "no/such/folder"])
+def test_a_path_at_which_nothing_is_gets_no_lecture_on_names(load, name):
+    with pytest.raises(FileNotFoundError, match=f"no folder {name}, and nothing on the Hub can be called so"):
+        load(name)

@@ -293,4 +293,8 @@ def _from_pretrained(kind: str, name: str | Path, **how: Any) -> Any:
         except OSError as error:  # transformers tells in words of its own what the Hub's client met
             if isinstance(error.__cause__, _foreign()):
                 raise error.__cause__ from error
+            if type(error.__cause__).__name__ == "HFValidationError":  # a path, and so no name of the Hub
+                raise FileNotFoundError(
+                    f"there is no folder {name}, and nothing on the Hub can be called so"
+                ) from error
             raise
