@@ -179,6 +179,14 @@ def test_a_token_event_for_whoever_embeds_it(show):
     opened.evaluate("addEventListener('td-token', (e) => { window.seen = e.detail })")
     opened.locator(".td-p i").nth(1).click()
     assert opened.evaluate("window.seen") == {"passage": 0, "position": 1, "id": 6, "text": " cat"}
+    # What is drawn anew while a person presses takes no click along, and none is told of twice.
+    opened.evaluate("window.all = []; addEventListener('td-token', (e) => all.push(e.detail.text))")
+    for draw in ("html => { document.querySelector('.td').outerHTML = html; tinyDashboard(document) }", "html => 0"):
+        opened.locator(".td-p i").first.hover()
+        opened.mouse.down()
+        opened.evaluate(draw, passage_html(passage(ids=[5, 6, 7, 8, 9])))
+        opened.mouse.up()
+    assert opened.evaluate("window.all") == ["The", "The"]
 
 
 def test_it_survives_patching_in_place(show):

@@ -170,6 +170,13 @@ function tinyDashboard(host, emit) {
     else if (tip && !event.target.closest?.(".td-tip")) hide();
   });
   host.addEventListener("pointerleave", hide);
+  // Contents that are drawn anew between press and release take the click along: what stands there now is clicked.
+  let pressed;
+  host.addEventListener("pointerdown", (event) => { pressed = event.button === 0 ? event.target : null; });
+  host.addEventListener("pointerup", ({ target }) => {
+    if (pressed && !pressed.isConnected && target.textContent === pressed.textContent) target.click?.();
+    pressed = null;
+  });
   host.addEventListener("click", (event) => {
     const target = event.target, row = target.closest?.(".td-x"), root = target.closest?.(".td");
     if (!root || target.closest("summary")) return;
