@@ -113,6 +113,13 @@ def test_what_cannot_be_analysed_is_said_and_can_be_mended(visit):
         expect(place).to_contain_text(next(iter({k: v for k, v in fields.items() if k != "chat"})))
         expect(page.locator(f"{ANALYSIS} .td-p")).to_have_text("<|user|>fox</s>" if "chat" in fields else "<s>fox")
     page.get_by_label("Max act").fill("")
+    analyze(page, "")
+    expect(error).to_contain_text("the text is empty: write some")
+    for scale in ("0.25", "0.5"):  # draws the last good view anew, and that is no other text
+        page.get_by_label("Max act").fill(scale)
+        page.get_by_label("Max act").press("Enter")
+        expect(page.locator(f"{ANALYSIS} .td-legend")).to_contain_text(scale)
+    expect(error).to_contain_text("the text is empty: write some")
     analyze(page, "The quick fox")
     expect(error).to_have_count(0)
     expect(page.locator(f"{ANALYSIS} .td-p")).to_be_visible()

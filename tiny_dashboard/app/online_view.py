@@ -117,7 +117,9 @@ class OnlineView:
             ready = live is not None and question.text.strip() and (live.can_rank or question.highlight.strip())
             return self.ask(question, None) if ready else {}
         asked = self._set(question, seen)
-        return {"said": seen.said()} if _is_drawn(seen) and asked == seen.question else self._again(asked, seen)
+        same = _is_drawn(seen) and asked == seen.question
+        shown = {"said": seen.said()} if same else self._again(asked, seen)
+        return shown | {"said": shown["said"] | {"redrawn": True}}  # what is wrong with another text stays so
 
     def _set(self, question: Question, seen: Seen) -> Question:
         """What is seen, with the settings as they stand now."""

@@ -2,9 +2,9 @@
 
    tinyDashboardOnline(place, buttons, linked) attaches it once, and gives `tinyOnline(text, done, others)`, which is called after
    each answer with what was said of it (see `Seen.said` in app/online_view.py): `of` are the fields that the view is of,
-   `wrong` is [field, sentence], `auto` what an empty highlight stands for, `generate` asks for an answer, `link` is
-   written into the address (`others` as for `tinyAddress`, `linked` are all names that it may have). It also names keys
-   where they work; `buttons` are those of keys.js. */
+   `wrong` is [field, sentence], `auto` what an empty highlight stands for, `generate` asks for an answer, `redrawn` is of
+   no other text, `link` is written into the address (`others` as for `tinyAddress`, `linked` are all names that it may
+   have). It also names keys where they work; `buttons` are those of keys.js. */
 function tinyDashboardOnline(place, buttons, linked) {
   if (window.tinyOnline) return;
   const part = (name) => document.getElementById(`td-${name}`);
@@ -76,6 +76,7 @@ function tinyDashboardOnline(place, buttons, linked) {
     if (done) run(false);
     const heard = text ? JSON.parse(text) : {};
     if (heard.at > (said.at ?? 0)) { // the newest, in whatever order they come
+      if (heard.redrawn && said.wrong?.[0] === "text") heard.wrong ??= said.wrong;
       said = heard;
       if (said.generate && !said.wrong) generate(said);
     }
