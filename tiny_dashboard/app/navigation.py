@@ -210,8 +210,7 @@ class Navigation:
         def open_examples(values: Mapping[Any, Any], event: gr.EventData) -> Shown:
             if event.action != "open":
                 return {self.tabs: gr.skip()}
-            opened = off.placed(off.see.follow(off.look(values), "open", event.value))
-            return {self.tabs: gr.Tabs(selected="offline")} | opened
+            return self._opened(off, values, event.value)
 
         def follow(values: Mapping[Any, Any], event: gr.EventData) -> Shown:
             if event.action == "open":
@@ -232,6 +231,11 @@ class Navigation:
         off.then_url(opened)
         self._then(followed)
 
+    def _opened(self, off: OfflineTab, values: Mapping[Any, Any], feature: Any) -> Shown:
+        """A feature's examples, from wherever it was named."""
+        shown = off.placed(off.see.follow(off.look(values), "open", feature))
+        return {self.tabs: gr.Tabs(selected="offline")} | shown
+
     def _begin(self) -> None:
         """A chip opens a feature's examples, analyses its text, or has it answered with a steering."""
         off, on, picker = self.off, self.on, self.header.picker
@@ -245,8 +249,7 @@ class Navigation:
                 yield {self.tabs: gr.Tabs(selected="online")}  # which says how far the models are
                 yield on.placed(on.see.start(question, place.steer, place.strength))
             elif off is not None and place.feature is not None:
-                opened = off.placed(off.see.follow(off.look(values), "open", place.feature))
-                yield {self.tabs: gr.Tabs(selected="offline")} | opened
+                yield self._opened(off, values, place.feature)
             else:
                 yield {self.tabs: gr.skip()}
 

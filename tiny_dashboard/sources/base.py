@@ -63,15 +63,15 @@ class Renewal:
 
     def __init__(self, source: ExampleSource, open_again: Callable[[], ExampleSource]) -> None:
         self._source, self._open_again = source, open_again
-        self._lock, self._stamp, self._named = threading.Lock(), self._written(), source.info.tokenizer
+        self._lock, self._stamp, self._named = threading.Lock(), _stamp(source.path), source.info.tokenizer
 
     def __call__(self) -> None:
         """Raises ValueError where what is there now cannot be read, or is of another tokenizer."""
         source = self._source
-        if self._written() == self._stamp:
+        if _stamp(source.path) == self._stamp:
             return
         with self._lock:
-            stamp = self._written()
+            stamp = _stamp(source.path)
             if stamp in (self._stamp, None):  # gone: what was read stays, and what is read then says so
                 return
             fresh = self._open_again()
@@ -81,9 +81,6 @@ class Renewal:
             info = replace(fresh.info, tokenizer=source.info.tokenizer)
             source.__dict__ = {**vars(fresh), **kept, "info": info}
             self._stamp = stamp
-
-    def _written(self) -> Any:
-        return _stamp(self._source.path)
 
 
 def _stamp(path: Any) -> Any:
